@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"finack/capture"
+	"finack/internal/pipeline"
+	"finack/internal/render"
+	"finack/trace"
+)
+
+// output holds the flags that watch and read share: what is shown, and how.
+type output struct {
+	json, all, absolute, verbose, strict bool
+	color                                string
+	write                                string
+	count                                uint64
+	udpTimeout                           time.Duration
+}
+
+func (o *output) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&o.json, "json", false, "print JSON Lines")
+	f.BoolVar(&o.all, "all", false, "show every segment and datagram, data too")
+	f.BoolVar(&o.absolute, "absolute", false, "print sequence numbers as on the wire, not relative")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "show timers, too")
+	f.BoolVar(&o.strict, "strict", false, "exit with status 5 when packets were lost")
+	f.StringVar(&o.color, "color", "auto", "colour: auto, always or never")
+	f.StringVarP(&o.write, "write", "w", "", "also write the frames to `FILE` (pcapng, or pcap by its name; - for stdout)")
+	f.Uint64VarP(&o.count, "count", "c", 0, "stop after `N` frames")
+	f.DurationVar(&o.udpTimeout, "udp-timeout", 60*time.Second, "silence that ends a UDP flow")
+	f.BoolP("no-names", "n", true, "names are never resolved; accepted for tcpdump's sake")
+}
+
+// colored reports whether w gets colour.
+func (o *output) colored(w io.Writer) (bool, error) {
+	switch o.color {
+	case "always":
+		return true, nil
+	case "never":
+		return false, nil
+	case "auto":
+		f, ok := w.(*os.File)
+		return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", nil
+	default:
+		return false, usagef("--color %s: must be auto, always or never", o.color)
+	}
+}
+
+func (o *output) renderer(w io.Writer) (pipeline.Renderer, error) {
+	if o.json {
+		return &render.JSON{Absolute: o.absolute}, nil
+	}
+	color, err := o.colored(w)
+	if err != nil {
+		return nil, err
+	}
+	return &render.Text{Color: color, Absolute: o.absolute, Verbose: o.verbose, Location: time.Local}, nil
+}
+
+// prepare fills in the part of a pipeline that the flags decide; done ends it.
+func (o *output) prepare(s std, snaplen uint32) (cfg pipeline.Config, done func() error, err error) {
+	w := bufio.NewWriterSize(s.out, 64<<10)
+	cfg = pipeline.Config{
+		Out: w, Flush: w.Flush, Count: o.count,
+		Tracker: &trace.Config{All: o.all, UDPTimeout: o.udpTimeout},
+		Warn:    func(err error) { fmt.Fprintf(s.err, "finack: %v\n", err) },
+	}
+	if cfg.Renderer, err = o.renderer(s.out); err != nil {
+		return cfg, nil, err
+	}
+	done = func() error { return nil }
+	if o.write != "" {
+		if o.write == "-" { // stdout is the capture's
+			cfg.Out, cfg.Flush, cfg.Renderer = nil, nil, nil
+		}
+		cfg.Writer, err = capture.CreateFile(o.write, &capture.WriterConfig{Snaplen: snaplen})
+		if err != nil {
+			return cfg, nil, err
+		}
+		done = cfg.Writer.Close
+	}
+	return cfg, done, nil
+}
+
+// conclude says on stderr what was lost or left out, and decides the status.
+func (o *output) conclude(s std, totals *render.Totals, err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		err = nil
+	}
+	if text := render.AppendLosses(nil, totals); len(text) > 0 {
+		fmt.Fprintf(s.err, "finack: %s\n", text)
+	}
+	if err == nil && o.strict && totals.Dropped > 0 {
+		return &statusError{status: exitLost}
+	}
+	return err
+}

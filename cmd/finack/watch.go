@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"finack/capture"
+	"finack/internal/pipeline"
+	"finack/internal/privnet"
+)
+
+func newWatch(s std) *cobra.Command {
+	var o output
+	var live capture.LiveConfig
+	cmd := &cobra.Command{
+		Use:   "watch [FILTER]",
+		Short: "Trace connections live",
+		Long: `watch traces the connections on an interface, or on all: handshakes, teardowns,
+resets, and the first datagrams of each exchange. Ctrl-C ends it with a summary.
+It needs CAP_NET_RAW (sudo, or setcap on the binary) and gives all privileges up
+once its socket is open. FILTER is in tcpdump's language.`,
+		Example: `  sudo finack watch
+  sudo finack watch -i eth0 'tcp port 443 and host 10.0.0.1'
+  sudo finack watch -w today.pcapng --json tcp`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			live.Filter = strings.Join(args, " ")
+			if err := checkFilter(live.Filter); err != nil {
+				return err
+			}
+			if live.Interface == "" {
+				live.Interface = "any"
+			}
+			src, err := capture.OpenLive(&live)
+			if err != nil {
+				return needsPrivilege(err)
+			}
+			defer src.Close()
+			cfg, done, err := o.prepare(s, uint32(live.Snaplen))
+			if err != nil {
+				return err
+			}
+			if err := privnet.DropPrivileges(); err != nil {
+				return fmt.Errorf("give up privileges: %w", err)
+			}
+			cfg.Source, cfg.Live, cfg.AllIfs = src, true, live.Interface == "any"
+			fmt.Fprintf(s.err, "finack: watching %s%s; Ctrl-C ends\n", live.Interface, forFilter(live.Filter))
+			totals, err := pipeline.Run(cmd.Context(), cfg)
+			if derr := done(); err == nil {
+				err = derr
+			}
+			return o.conclude(s, &totals, err)
+		},
+	}
+	o.flags(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&live.Interface, "interface", "i", "any", "watch the interface `NAME`")
+	f.IntVarP(&live.Snaplen, "snapshot-length", "s", 0, "take `N` bytes of each frame (0: 262144)")
+	return cmd
+}
+
+func forFilter(filter string) string {
+	if filter == "" {
+		return ""
+	}
+	return " for " + filter
+}
+
+// needsPrivilege adds to a refusal the line that helps.
+func needsPrivilege(err error) error {
+	if exitStatus(err) != exitDenied {
+		return err
+	}
+	self, perr := os.Executable()
+	if perr != nil {
+		self = "finack"
+	}
+	return &statusError{exitDenied, fmt.Errorf("%w: use sudo, or once: sudo setcap cap_net_raw+ep %s", err, self)}
+}

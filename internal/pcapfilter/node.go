@@ -1,0 +1,427 @@
+package pcapfilter
+
+// node is a part of an expression that is true or false for a packet.
+type node interface {
+	// gen emits code that ends in a jump to t or to f.
+	gen(g *gen, t, f label)
+}
+
+// chain is terms joined by and and or, which bind equally, left to right.
+type chain struct {
+	terms []node
+	ors   []bool // ors[i]: term i is joined to what is before it by or; ors[0] means nothing
+}
+
+func (c *chain) gen(g *gen, t, f label) {
+	// A true prefix skips all terms joined by or, a false one all joined by
+	// and: so each term's targets are known from the operators after it.
+	type target struct{ start, t, f label }
+	targets := make([]target, len(c.terms))
+	for i := len(c.terms) - 1; i >= 0; i-- {
+		targets[i] = target{g.newLabel(), t, f}
+		if c.ors[i] {
+			f = targets[i].start
+		} else {
+			t = targets[i].start
+		}
+	}
+	for i, term := range c.terms {
+		g.bind(targets[i].start)
+		term.gen(g, targets[i].t, targets[i].f)
+	}
+}
+
+type not struct{ x node }
+
+func (n not) gen(g *gen, t, f label) { n.x.gen(g, f, t) }
+
+// direction qualifies an address or a port.
+type direction uint8
+
+const (
+	srcOrDst direction = iota
+	srcOnly
+	dstOnly
+	srcAndDst
+)
+
+// test runs src, dst or both as d says.
+func (d direction) test(g *gen, src, dst func(t, f label), t, f label) {
+	second := g.newLabel()
+	switch d {
+	case srcOnly:
+		src(t, f)
+		return
+	case dstOnly:
+		dst(t, f)
+		return
+	case srcAndDst:
+		src(second, f)
+	default:
+		src(t, second)
+	}
+	g.bind(second)
+	dst(t, f)
+}
+
+// gen tests the link header's protocol or the one in the IP header; in IPv6
+// that is the next header, or the one after a fragment header.
+func (n protocol) gen(g *gen, t, f label) {
+	if n.fam == famNone {
+		g.linkProto(n.num, t, f)
+		return
+	}
+	if n.fam != famIPv6 {
+		next, in := f, g.newLabel()
+		if n.fam == famBoth {
+			next = g.newLabel()
+		}
+		g.linkProto(etherIPv4, in, next)
+		g.bind(in)
+		g.equalAny(opLdB, g.layout.net+9, []uint32{n.num}, t, f)
+		if n.fam == famIPv4 {
+			return
+		}
+		g.bind(next)
+	}
+	in, other, frag := g.newLabel(), g.newLabel(), g.newLabel()
+	g.linkProto(etherIPv6, in, f)
+	g.bind(in)
+	g.emit(opLdB, g.layout.net+6)
+	g.branch(opJeq, n.num, t, other)
+	g.bind(other)
+	g.branch(opJeq, protoIPv6Fr, frag, f)
+	g.bind(frag)
+	g.equalAny(opLdB, g.layout.net+40, []uint32{n.num}, t, f)
+}
+
+// host4 tests IPv4 addresses in each of protos: etherIPv4, etherARP, etherRARP.
+type host4 struct {
+	protos     []uint32
+	dir        direction
+	addr, mask uint32
+}
+
+func (n *host4) gen(g *gen, t, f label) {
+	for i, proto := range n.protos {
+		in, next := g.newLabel(), f
+		if i < len(n.protos)-1 {
+			next = g.newLabel()
+		}
+		g.linkProto(proto, in, next)
+		g.bind(in)
+		src, dst := g.layout.net+12, g.layout.net+16
+		if proto != etherIPv4 {
+			src, dst = g.layout.net+14, g.layout.net+24 // RFC 826, on six-byte hardware addresses
+		}
+		n.dir.test(
+			g,
+			func(t, f label) { g.masked(src, n.addr, n.mask, t, f) },
+			func(t, f label) { g.masked(dst, n.addr, n.mask, t, f) },
+			t, f,
+		)
+		if next != f {
+			g.bind(next)
+		}
+	}
+}
+
+// host6 tests IPv6 addresses.
+type host6 struct {
+	dir        direction
+	addr, mask [4]uint32
+}
+
+func (n *host6) gen(g *gen, t, f label) {
+	in := g.newLabel()
+	g.linkProto(etherIPv6, in, f)
+	g.bind(in)
+	at := func(off uint32) func(t, f label) {
+		return func(t, f label) {
+			for i := range n.addr {
+				next := t
+				if i < len(n.addr)-1 {
+					next = g.newLabel()
+				}
+				g.masked(off+4*uint32(i), n.addr[i], n.mask[i], next, f)
+				if next != t {
+					g.bind(next)
+				}
+			}
+		}
+	}
+	n.dir.test(g, at(g.layout.net+8), at(g.layout.net+24), t, f)
+}
+
+// masked compares four bytes under a mask. An empty mask reads nothing.
+func (g *gen) masked(off, val, mask uint32, t, f label) {
+	if mask == 0 {
+		g.jump(t)
+		return
+	}
+	g.emit(opLdW, off)
+	if mask != 1<<32-1 {
+		g.emit(opAnd, mask)
+	}
+	g.branch(opJeq, val, t, f)
+}
+
+// ports tests for a port from lo to hi in protos over IPv6 without extension
+// headers and over IPv4 except later fragments.
+type ports struct {
+	protos []uint32
+	dir    direction
+	lo, hi uint32
+}
+
+func (n *ports) gen(g *gen, t, f label) {
+	net := g.layout.net
+	at := func(op uint16, off uint32) func(t, f label) {
+		return func(t, f label) {
+			g.emit(op, off)
+			if n.lo == n.hi {
+				g.branch(opJeq, n.lo, t, f)
+				return
+			}
+			atLeast := g.newLabel()
+			g.branch(opJge, n.lo, atLeast, f)
+			g.bind(atLeast)
+			g.branch(opJgt, n.hi, f, t)
+		}
+	}
+
+	v6, v4 := g.newLabel(), g.newLabel()
+	g.linkProto(etherIPv6, v6, v4)
+	g.bind(v6)
+	transport := g.newLabel()
+	g.equalAny(opLdB, net+6, n.protos, transport, f)
+	g.bind(transport)
+	n.dir.test(g, at(opLdH, net+40), at(opLdH, net+42), t, f)
+
+	g.bind(v4)
+	in := g.newLabel()
+	g.linkProto(etherIPv4, in, f)
+	g.bind(in)
+	transport = g.newLabel()
+	g.equalAny(opLdB, net+9, n.protos, transport, f)
+	g.bind(transport)
+	g.notLaterFragment(f)
+	g.emit(opLdxMsh, net)
+	n.dir.test(g, at(opLdHInd, net), at(opLdHInd, net+2), t, f)
+}
+
+// notLaterFragment goes on where an IPv4 packet is whole or a first fragment.
+func (g *gen) notLaterFragment(f label) {
+	ok := g.newLabel()
+	g.emit(opLdH, g.layout.net+6)
+	g.branch(opJset, 0x1fff, f, ok)
+	g.bind(ok)
+}
+
+// mac tests Ethernet addresses.
+type mac struct {
+	tok  token
+	dir  direction
+	addr [6]byte
+}
+
+func (n *mac) gen(g *gen, t, f label) {
+	g.onEthernet(n.tok, f)
+	a := n.addr
+	high := uint32(a[0])<<8 | uint32(a[1])
+	low := uint32(a[2])<<24 | uint32(a[3])<<16 | uint32(a[4])<<8 | uint32(a[5])
+	at := func(off uint32) func(t, f label) {
+		return func(t, f label) {
+			rest := g.newLabel()
+			g.equalAny(opLdW, off+2, []uint32{low}, rest, f)
+			g.bind(rest)
+			g.equalAny(opLdH, off, []uint32{high}, t, f)
+		}
+	}
+	n.dir.test(g, at(g.layout.link+6), at(g.layout.link), t, f)
+}
+
+// sent tests whether this host sent the frame.
+type sent struct{ tok token }
+
+func (n sent) gen(g *gen, t, f label) { g.outgoing(n.tok, t, f) }
+
+// relation compares two numbers. A packet that lacks a protocol it asks for
+// makes it false; one too short for its bytes is rejected by the machine.
+type relation struct {
+	op     uint16 // opJeq, opJgt, opJge
+	negate bool   // the comparison, not the need for protocols
+	l, r   arith
+}
+
+func (n *relation) gen(g *gen, t, f label) {
+	checked := make(map[string]bool)
+	n.l.require(g, checked, f)
+	n.r.require(g, checked, f)
+	if n.negate {
+		t, f = f, t
+	}
+	if l, ok := n.l.(number); ok {
+		if r, ok := n.r.(number); ok {
+			g.jumpIf(n.op == opJeq && l.n == r.n || n.op == opJgt && l.n > r.n || n.op == opJge && l.n >= r.n, t, f)
+			return
+		}
+	}
+	if r, ok := n.r.(number); ok {
+		n.l.load(g, 0)
+		g.branch(n.op, r.n, t, f)
+		return
+	}
+	n.l.load(g, 0)
+	g.store(0)
+	n.r.load(g, 1)
+	g.emit(opTax, 0)
+	g.emit(opLdMem, 0)
+	g.branch(n.op|srcX, 0, t, f)
+}
+
+// arith is a number computed from a packet.
+type arith interface {
+	// require goes on where the packet has the protocols whose bytes are
+	// used, else to f; checked are those already tested.
+	require(g *gen, checked map[string]bool, f label)
+	// load puts the number into A. It may use the scratch cells from cell on.
+	load(g *gen, cell uint32)
+}
+
+type number struct{ n uint32 }
+
+func (number) require(*gen, map[string]bool, label) {}
+func (a number) load(g *gen, _ uint32)              { g.emit(opLdImm, a.n) }
+
+// length is the packet's.
+type length struct{}
+
+func (length) require(*gen, map[string]bool, label) {}
+func (length) load(g *gen, _ uint32)                { g.emit(opLdLen, 0) }
+
+// field is one, two or four bytes of a header: proto[index:size].
+type field struct {
+	proto token // the protocol's keyword
+	index arith
+	size  uint32
+}
+
+func (a *field) require(g *gen, checked map[string]bool, f label) {
+	a.index.require(g, checked, f)
+	if checked[a.proto.text] {
+		return
+	}
+	checked[a.proto.text] = true
+	if a.proto.text == "ether" {
+		if g.layout.kind == linkLive {
+			g.onEthernet(a.proto, f)
+		}
+		return
+	}
+	p, _ := lookupProtocol(a.proto.text)
+	in := g.newLabel()
+	switch p.fam {
+	case famNone:
+		g.linkProto(p.num, in, f)
+		g.bind(in)
+	case famIPv6:
+		g.linkProto(etherIPv6, in, f)
+		g.bind(in)
+		ok := g.newLabel()
+		g.equalAny(opLdB, g.layout.net+6, []uint32{p.num}, ok, f)
+		g.bind(ok)
+	default: // of a transport protocol in both, only IPv4's bytes can be reached
+		protocol{famIPv4, p.num}.gen(g, in, f)
+		g.bind(in)
+		g.notLaterFragment(f)
+	}
+}
+
+func (a *field) load(g *gen, cell uint32) {
+	var abs, ind uint16
+	switch a.size {
+	case 1:
+		abs, ind = opLdB, opLdBInd
+	case 2:
+		abs, ind = opLdH, opLdHInd
+	default:
+		abs, ind = opLdW, opLdWInd
+	}
+	base, afterIPv4 := g.layout.net, false
+	if a.proto.text == "ether" {
+		base = g.layout.link
+	} else if p, _ := lookupProtocol(a.proto.text); p.fam == famIPv6 {
+		base += 40
+	} else if p.fam != famNone {
+		afterIPv4 = true
+	}
+
+	if index, ok := a.index.(number); ok {
+		if afterIPv4 {
+			g.emit(opLdxMsh, base)
+			g.emit(ind, base+index.n)
+		} else {
+			g.emit(abs, base+index.n)
+		}
+		return
+	}
+	a.index.load(g, cell)
+	if afterIPv4 {
+		g.emit(opLdxMsh, base)
+		g.emit(opAdd|srcX, 0)
+	}
+	inside := g.newLabel()
+	g.branch(opJgt, maxIndex, g.reject, inside)
+	g.bind(inside)
+	g.emit(opTax, 0)
+	g.emit(ind, base)
+}
+
+// operation is l op r.
+type operation struct {
+	op   uint16
+	l, r arith
+}
+
+// require asks for the protocols of the left operand only, as libpcap does:
+// len - tcp[13] reads those bytes of any packet.
+func (a *operation) require(g *gen, checked map[string]bool, f label) {
+	a.l.require(g, checked, f)
+}
+
+func (a *operation) load(g *gen, cell uint32) {
+	a.l.load(g, cell)
+	if r, ok := a.r.(number); ok {
+		g.emit(a.op, r.n)
+		return
+	}
+	g.store(cell)
+	a.r.load(g, cell+1)
+	if a.op != opLsh && a.op != opRsh {
+		g.emit(opTax, 0)
+		g.emit(opLdMem, cell)
+		g.emit(a.op|srcX, 0)
+		return
+	}
+	// Machines differ in shifts by 32 and more; the language's result is 0.
+	far, near, done := g.newLabel(), g.newLabel(), g.newLabel()
+	g.branch(opJgt, 31, far, near)
+	g.bind(far)
+	g.emit(opLdImm, 0)
+	g.jump(done)
+	g.bind(near)
+	g.emit(opTax, 0)
+	g.emit(opLdMem, cell)
+	g.emit(a.op|srcX, 0)
+	g.bind(done)
+}
+
+type negation struct{ x arith }
+
+func (a negation) require(g *gen, checked map[string]bool, f label) { a.x.require(g, checked, f) }
+
+func (a negation) load(g *gen, cell uint32) {
+	a.x.load(g, cell)
+	g.emit(opMul, 1<<32-1) // the machine of x/net/bpf has no negation
+}

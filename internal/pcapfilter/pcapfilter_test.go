@@ -1,0 +1,479 @@
+package pcapfilter
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/bpf"
+)
+
+func TestErrorsPointAtTheWord(t *testing.T) {
+	for _, tt := range []struct{ expr, want string }{
+		{"vlan", "vlan: not supported yet (at offset 0)"},
+		{"tcp and vlan 100", "vlan: not supported yet (at offset 8)"},
+		{"not mpls", "mpls: not supported yet (at offset 4)"},
+		{"pppoes and tcp", "pppoes: not supported yet (at offset 0)"},
+		{"ip protochain 6", "protochain: not supported yet (at offset 3)"},
+		{"protochain 6", "protochain: not supported yet (at offset 0)"},
+		{"ether multicast", "multicast: not supported yet (at offset 6)"},
+		{"ip6 multicast", "multicast: not supported yet (at offset 4)"},
+		{"broadcast", "broadcast: not supported yet (at offset 0)"},
+		{"ip broadcast", "broadcast: not supported yet (at offset 3)"},
+		{"gateway 10.0.0.1", "gateway: not supported yet (at offset 0)"},
+		{"ifname lo", "ifname: not supported yet (at offset 0)"},
+		{"geneve", "geneve: not supported yet (at offset 0)"},
+		{"ipx", "ipx: not supported yet (at offset 0)"},
+		{"tcp and iso", "iso: not supported yet (at offset 8)"},
+		{"wlan host 00:11:22:33:44:55", "wlan: not supported yet (at offset 0)"},
+		{"1 = ppp[0]", "ppp: not supported yet (at offset 4)"},
+		{`ether proto \ipx`, `"\\ipx": this link protocol is not supported yet (at offset 12)`},
+		{"", ""},
+		{" \n\t", ""},
+		{"tcp and", "end of expression: unexpected here, want an expression (at offset 7)"},
+		{"tcp port", "end of expression: unexpected here, want a value (at offset 8)"},
+		{"(tcp", "end of expression: unexpected here, want ) (at offset 4)"},
+		{"tcp)", "): unexpected here, want and, or (at offset 3)"},
+		{"tcp udp", "udp: unexpected here, want and, or (at offset 4)"},
+		{"tcp 80", "80: unexpected here, want and, or (at offset 4)"},
+		{"port 80 443", "443: unexpected here, want and, or (at offset 8)"},
+		{"10.0.0.1", "10.0.0.1: a bare value: say host, net, port, portrange or proto before it (at offset 0)"},
+		{"80", "80: a bare value: say host, net, port, portrange or proto before it (at offset 0)"},
+		{"tcp or 80", "80: a bare value: say host, net, port, portrange or proto before it (at offset 7)"},
+		{"host example.com", "example.com: host names are not resolved, give the address (at offset 5)"},
+		{"net mynet", "mynet: network names are not resolved, give the address (at offset 4)"},
+		{"port gopher", "gopher: unknown port name, give its number (at offset 5)"},
+		{"udp port http", "http: the name of a tcp port, not of udp (at offset 9)"},
+		{"port 80 or 65536", "65536: port number above 65535 (at offset 11)"},
+		{"portrange 1-x", "1-x: unknown port name, give its number (at offset 10)"},
+		{"portrange 5-70000", "5-70000: port number above 65535 (at offset 10)"},
+		{"tcp host 10.0.0.1", "10.0.0.1: tcp cannot qualify an IPv4 address (at offset 9)"},
+		{"ip6 host 10.0.0.1", "10.0.0.1: ip6 cannot qualify an IPv4 address (at offset 9)"},
+		{"ip host ::1", "::1: ip cannot qualify an IPv6 address (at offset 8)"},
+		{"port ::1", "::1: port cannot qualify an IPv6 address (at offset 5)"},
+		{"icmp port 7", "7: icmp cannot qualify a port (at offset 10)"},
+		{"tcp proto 6", "6: proto cannot be qualified by tcp (at offset 10)"},
+		{`ip proto \nosuch`, `"\\nosuch": unknown protocol name, give its number (at offset 9)`},
+		{"ip proto tcp", "tcp: unexpected here, want a value (at offset 9)"},
+		{"host 1.2.3.256", "1.2.3.256: invalid IPv4 address (at offset 5)"},
+		{"net 10.1.2.3/8", "10.1.2.3: address has bits outside its mask (at offset 4)"},
+		{"net fe80::1/10", "fe80::1: address has bits outside its mask (at offset 4)"},
+		{"net 10.0.0.0/33", "33: prefix length too large (at offset 13)"},
+		{"net ::/129", "129: prefix length too large (at offset 7)"},
+		{"host 10.0.0.0/8", "10.0.0.0: only net takes a mask (at offset 5)"},
+		{"host fe80::/10", "fe80::: only net takes a mask (at offset 5)"},
+		{"net 10.0.0.0 mask 8", "8: unexpected here, want a dotted mask (at offset 18)"},
+		{"host 00:11:22:33:44:55", "00:11:22:33:44:55: an Ethernet address needs ether host, ether src or ether dst (at offset 5)"},
+		{"ether and tcp", "and: unexpected here, want host, src, dst, proto or [ after ether (at offset 6)"},
+		{"tcp[0:3] = 1", "3: only 1, 2 or 4 bytes can be used (at offset 6)"},
+		{"tcp[13]", "end of expression: unexpected here, want a comparison (at offset 7)"},
+		{"ip[-1] = 4", "-: offset below zero or above 524287 (at offset 3)"},
+		{"ip[0x80000] = 4", "0x80000: offset below zero or above 524287 (at offset 3)"},
+		{"ah[0] = 4", "ah: its bytes cannot be used (at offset 0)"},
+		{"ip[0] / 0 = 1", "/: division by zero (at offset 6)"},
+		{"ip[0] % (2 - 2) = 1", "%: division by zero (at offset 6)"},
+		{"ip[0] << 32 = 1", "<<: shift by more than 31 bits (at offset 6)"},
+		{"port 08", "08: octal number with a digit above 7 (at offset 5)"},
+		{"port 4294967296", "4294967296: number does not fit 32 bits (at offset 5)"},
+		{"port 80;", ";: unexpected character (at offset 7)"},
+		{"port \x80", `"\x80": unexpected character (at offset 5)`},
+		{"host ((10.0.0.1))", "(: more than one pair of parentheses around bare values (at offset 6)"},
+		{"host (tcp)", "(: want bare values in these parentheses (at offset 5)"},
+		{"port (tcp[0])", "(: want values in these parentheses, not arithmetic (at offset 5)"},
+		{"port 1 or (2 or port 3)", "port: not a bare value as the others in these parentheses (at offset 16)"},
+		{strings.Repeat("(", 1000) + "tcp", "(: nested too deeply (at offset 256)"},
+		{strings.Repeat("not ", 1000) + "tcp", "not: nested too deeply (at offset 1024)"},
+		{"ip[" + strings.Repeat("(", 1000), "(: nested too deeply (at offset 257)"},
+		{strings.Repeat("tcp or ", 10000) + "tcp", "end of expression: expression longer than 65536 bytes (at offset 65536)"},
+	} {
+		_, err := Parse(tt.expr)
+		got := ""
+		if err != nil {
+			got = err.Error()
+			var syntax *SyntaxError
+			if !errors.As(err, &syntax) || syntax.Expr != tt.expr || !strings.HasPrefix(tt.expr[syntax.Offset:], syntax.Word) {
+				t.Errorf("%.60q: %#v does not point at its word", tt.expr, err)
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%.60q:\n got %s\nwant %s", tt.expr, got, tt.want)
+		}
+	}
+}
+
+// TestMatches is the truth without any other program: which crafted frames an
+// expression selects.
+func TestMatches(t *testing.T) {
+	frames := craftedFrames(t)
+	frames = frames[:slices.IndexFunc(frames, func(f frame) bool { return strings.HasSuffix(f.name, " cut") })]
+	for _, tt := range []struct {
+		expr string
+		want []string
+	}{
+		{"tcp[tcpflags] & (tcp-syn|tcp-fin) != 0 and port 80", []string{"tcp4 S", "tcp4 SA", "tcp4 FA", "tcp4 F", "tcp4 SE"}},
+		{"tcp[tcpflags] & tcp-rst != 0", []string{"tcp4 R", "tcp4 RA"}},
+		{"port 53 or 5353", []string{"tcp4 same ports", "udp4", "udp6"}},
+		{"tcp port 53", []string{"tcp4 same ports"}},
+		{"portrange 6000-6008", []string{"tcp4 same hosts", "tcp4 options"}},
+		{"host ::1", []string{"tcp6 data", "udp6"}},
+		{"src host ::1 and port 53", []string{"udp6"}},
+		{"src net 192.168 or 172.16.0.0", []string{"tcp4 from server", "udp4"}},
+		{"net 172.16.0.0/12", []string{"udp4 big"}},
+		{"host 192.168.1.1 and not ip", []string{"arp", "arp"}},
+		{"ip host 10.0.0.2 and not tcp", []string{"udp4 big", "icmp4 unreachable", "sctp4"}},
+		{"icmp or icmp6", []string{"icmp4 echo", "icmp4 unreachable", "icmp6", "icmp6", "ip6 fragment"}},
+		{"tcp port 80 and ip6", []string{"tcp6"}},
+		{"ip[6:2] & 0x1fff != 0", []string{"tcp4 later fragment"}},
+		{"greater 500", []string{"udp4 big"}},
+		{"ether dst ff:ff:ff:ff:ff:ff", []string{"broadcast"}},
+		{"ether proto 0x88cc", []string{"ethertype"}},
+		// and and or bind equally: this is (icmp or sctp) and ip6.
+		{"icmp or sctp and ip6", []string{"sctp6"}},
+		{"ip6 and icmp or sctp", []string{"sctp4", "sctp6"}},
+	} {
+		f, err := Parse(tt.expr)
+		if err != nil {
+			t.Errorf("%q: %v", tt.expr, err)
+			continue
+		}
+		prog, err := f.ForLink(1)
+		if err != nil {
+			t.Errorf("%q: %v", tt.expr, err)
+			continue
+		}
+		vm, err := bpf.NewVM(prog)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, fr := range frames {
+			if verdict(t, vm, fr.data) {
+				got = append(got, fr.name)
+			}
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", tt.expr, diff)
+		}
+		if f.String() != tt.expr {
+			t.Errorf("String() of %q is %q", tt.expr, f)
+		}
+	}
+}
+
+// TestEveryLinkTypeSelectsTheSamePackets follows the IP packets of the crafted
+// frames through every link type, also those that tcpdump cannot filter.
+func TestEveryLinkTypeSelectsTheSamePackets(t *testing.T) {
+	frames := craftedFrames(t)
+	for _, expr := range []string{
+		"tcp", "udp port 53", "host 10.0.0.1", "ip6 host fe80::1", "tcp[tcpflags] & tcp-fin != 0",
+		"not tcp", "ip and not port 80", "src net 10.0.0.0/8 or icmp6",
+	} {
+		f, err := Parse(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vm := func(link uint16) *bpf.VM {
+			prog, err := f.ForLink(link)
+			if err != nil {
+				t.Fatalf("%d: %q: %v", link, expr, err)
+			}
+			vm, err := bpf.NewVM(prog)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return vm
+		}
+		want := vm(1)
+		for _, link := range []uint16{0, 9, 12, 14, 101, 108, 113, 129, 228, 229, 242, 276} {
+			got := vm(link)
+			for _, fr := range frames {
+				v4 := len(fr.data) >= 34 && fr.data[12] == 0x08 && fr.data[13] == 0
+				v6 := len(fr.data) >= 54 && fr.data[12] == 0x86 && fr.data[13] == 0xdd
+				if !v4 && !v6 || link == 228 && v6 || link == 229 && v4 || strings.HasPrefix(fr.name, "llc") {
+					continue
+				}
+				if g, w := verdict(t, got, relink(fr.data, link)), verdict(t, want, fr.data); g != w {
+					t.Errorf("link %d: %q is %v on %s, on Ethernet it is %v", link, expr, g, fr.name, w)
+				}
+			}
+		}
+	}
+}
+
+func TestWhatALinkCannotTellIsAnError(t *testing.T) {
+	for _, tt := range []struct {
+		expr string
+		link uint16
+		want string
+	}{
+		{"tcp", 105, "compile filter: link type 105 not supported"},
+		{"tcp and ether src 00:11:22:33:44:55", 101, "compile filter: 00:11:22:33:44:55: frames of this link type have no Ethernet addresses (at offset 18)"},
+		{"tcp and inbound", 1, "compile filter: inbound: frames of this link type do not tell their direction (at offset 8)"},
+		{"arp", 101, `compile filter "arp": expression rejects all packets`},
+		{"1 = 2", 1, `compile filter "1 = 2": expression rejects all packets`},
+		{"ip6 and not ip6", 228, `compile filter "ip6 and not ip6": expression rejects all packets`},
+		{strings.Repeat("host ::1 or ", 500) + "tcp", 1, "compile filter: filter program longer than 4096 instructions"},
+		{strings.Repeat("host ::1 or ", 5000) + "tcp", 1, "compile filter: filter program longer than 4096 instructions"},
+		{"len - (len - (" + strings.Repeat("len - (", 20) + "len" + strings.Repeat(")", 22) + " = 0", 1, "compile filter: arithmetic nested too deeply for 16 scratch cells"},
+	} {
+		f, err := Parse(tt.expr)
+		if err != nil {
+			t.Errorf("%.40q: %v", tt.expr, err)
+			continue
+		}
+		_, err = f.ForLink(tt.link)
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%.40q on %d:\n got %v\nwant %s", tt.expr, tt.link, err, tt.want)
+		}
+	}
+}
+
+func TestTheEmptyExpressionAcceptsEverything(t *testing.T) {
+	f, err := Parse("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := f.Live(96)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]bpf.RawInstruction{{Op: opRet, K: 96}}, raw); diff != "" {
+		t.Error(diff)
+	}
+	prog, err := f.ForLink(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]bpf.Instruction{bpf.RetConstant{Val: 262144}}, prog); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCommonFiltersAreShort(t *testing.T) {
+	for _, tt := range []struct {
+		expr string
+		most int // tcpdump's program and a few more
+	}{
+		{"tcp", 12},
+		{"tcp port 80", 20},
+		{"port 80", 24},
+		{"host 10.0.0.1", 14},
+		{"host 10.0.0.1 and tcp port 80", 36},
+		{"tcp[tcpflags] & (tcp-syn|tcp-fin) != 0", 12},
+	} {
+		f, err := Parse(tt.expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prog, err := f.ForLink(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(prog) > tt.most {
+			t.Errorf("%q has %d instructions, want at most %d:\n%v", tt.expr, len(prog), tt.most, prog)
+		}
+		raw, err := f.Live(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(raw) > tt.most {
+			t.Errorf("%q has %d instructions live, want at most %d", tt.expr, len(raw), tt.most)
+		}
+	}
+}
+
+// TestLongJumps makes programs whose branches reach over more than 255
+// instructions, in both senses.
+func TestLongJumps(t *testing.T) {
+	frames := craftedFrames(t)
+	var ports []string
+	for i := range 300 {
+		ports = append(ports, fmt.Sprint(1000+i))
+	}
+	list := strings.Join(ports, " or ")
+	for long, short := range map[string]string{
+		"tcp and (port " + list + " or 80)":                                         "tcp and (port 80 or portrange 1000-1299)",
+		"udp or not (port " + list + ") and tcp":                                    "udp or not portrange 1000-1299 and tcp",
+		"not (tcp and (port " + list + " or 80)) and ip":                            "not (tcp and (port 80 or portrange 1000-1299)) and ip",
+		"tcp[0:2] = 80 or (" + strings.Repeat("ip[8] = 1 or ", 300) + "tcp[13] = 2": "",
+	} {
+		if short == "" {
+			long, short = long+")", "tcp[0:2] = 80 or ip[8] = 1 or tcp[13] = 2"
+		}
+		vm := func(expr string) *bpf.VM {
+			f, err := Parse(expr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			prog, err := f.ForLink(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			vm, err := bpf.NewVM(prog)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return vm
+		}
+		got, want := vm(long), vm(short)
+		for _, fr := range frames {
+			if g, w := verdict(t, got, fr.data), verdict(t, want, fr.data); g != w {
+				t.Errorf("the long form of %q is %v on %s (%d bytes)", short, g, fr.name, len(fr.data))
+			}
+		}
+	}
+}
+
+// simulate makes a live program run in the machine of x/net/bpf: what the
+// kernel would find out about a frame is put into the program.
+func simulate(live []bpf.RawInstruction, link, net, proto, pktType, hatype uint32) []bpf.RawInstruction {
+	out := slices.Clone(live)
+	for i := range out {
+		r := &out[i]
+		if r.Op&7 > 1 || r.Op == opLdImm { // LD and LDX
+			continue
+		}
+		switch {
+		case r.K >= skfAdOff:
+			r.Op = opLdImm
+			r.K = map[uint32]uint32{skfAdProtocol: proto, skfAdPktType: pktType, skfAdHatype: hatype}[r.K]
+		case r.K >= skfNetOff:
+			r.K = r.K - skfNetOff + net
+		case r.K >= skfLLOff:
+			r.K = r.K - skfLLOff + link
+		}
+	}
+	return out
+}
+
+// TestLiveProgramsAreTheFilesPrograms runs a live program as the kernel would
+// on Ethernet and demands the verdicts of the program for Ethernet files.
+func TestLiveProgramsAreTheFilesPrograms(t *testing.T) {
+	frames := append(craftedFrames(t), corpusFrames(t)...)
+	tested := 0
+	for _, expr := range expressions {
+		f, err := Parse(expr)
+		if err != nil {
+			continue
+		}
+		file, err := f.ForLink(1)
+		if err != nil {
+			continue
+		}
+		live, err := f.Live(1000)
+		if err != nil {
+			t.Errorf("%q: %v", expr, err)
+			continue
+		}
+		tested++
+		fileVM, err := bpf.NewVM(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		liveVM := make(map[uint32]*bpf.VM) // by protocol
+		for _, fr := range frames {
+			if len(fr.data) < 14 {
+				continue
+			}
+			proto := uint32(fr.data[12])<<8 | uint32(fr.data[13])
+			if 1500 < proto && proto < 1536 {
+				continue // neither a length nor an EtherType
+			}
+			if proto <= maxLength {
+				proto = 4
+			}
+			vm := liveVM[proto]
+			if vm == nil {
+				vm = newVM(t, simulate(live, 0, 14, proto, 0, 1))
+				liveVM[proto] = vm
+			}
+			got, want := verdict(t, vm, fr.data), verdict(t, fileVM, fr.data)
+			if got != want {
+				t.Errorf("%q is %v live and %v in a file on %s (%d bytes)", expr, got, want, fr.name, len(fr.data))
+				break
+			}
+		}
+	}
+	if tested < 200 {
+		t.Errorf("only %d expressions were tested", tested)
+	}
+}
+
+// TestLiveOnlyKnowledge covers what a file of Ethernet frames cannot tell.
+func TestLiveOnlyKnowledge(t *testing.T) {
+	tcp4 := craftedFrames(t)[0].data
+	for _, tt := range []struct {
+		expr            string
+		pktType, hatype uint32
+		want            bool
+	}{
+		{"inbound", 0, 1, true},
+		{"inbound", 3, 1, true},
+		{"inbound", packetOutgoing, 1, false},
+		{"outbound", packetOutgoing, 1, true},
+		{"outbound and tcp", 0, 1, false},
+		{"not outbound and tcp", 0, 1, true},
+		{"ether src 00:11:22:33:44:55", 0, 1, true},
+		{"ether src 00:11:22:33:44:55", 0, 772, true},
+		{"ether src 00:11:22:33:44:55", 0, 65534, false}, // ARPHRD_NONE: a tun device
+		{"ether[6] = 0", 0, 1, true},
+		{"ether[6] = 0", 0, 65534, false},
+		{"ether[6] != 0", 0, 65534, false},
+	} {
+		f, err := Parse(tt.expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		live, err := f.Live(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := verdict(t, newVM(t, simulate(live, 0, 14, etherIPv4, tt.pktType, tt.hatype)), tcp4); got != tt.want {
+			t.Errorf("%q with type %d on hardware %d is %v", tt.expr, tt.pktType, tt.hatype, got)
+		}
+	}
+}
+
+// FuzzParse: nothing that Parse accepts makes a program that a machine refuses.
+func FuzzParse(f *testing.F) {
+	for _, expr := range expressions {
+		f.Add(expr)
+	}
+	f.Add(strings.Repeat("(", 300))
+	f.Add(strings.Repeat("host ::1 or ", 400) + "tcp")
+	f.Add("1" + strings.Repeat("+len", 100) + "=1")
+	frame := craftedFrames(f)[0].data
+	f.Fuzz(func(t *testing.T, expr string) {
+		filter, err := Parse(expr)
+		if err != nil {
+			var syntax *SyntaxError
+			if !errors.As(err, &syntax) || !strings.HasPrefix(expr[syntax.Offset:], syntax.Word) || strings.ContainsAny(err.Error(), "\r\n") {
+				t.Fatalf("%#v", err)
+			}
+			return
+		}
+		for _, link := range []uint16{0, 1, 9, 101, 113, 129, 228, 229, 242, 276} {
+			prog, err := filter.ForLink(link)
+			if err != nil {
+				continue
+			}
+			if len(prog) > maxProgram {
+				t.Fatalf("%d instructions", len(prog))
+			}
+			vm, err := bpf.NewVM(prog)
+			if err != nil {
+				t.Fatal(err)
+			}
+			verdict(t, vm, frame)
+		}
+		if live, err := filter.Live(0); err == nil {
+			if len(live) > maxProgram {
+				t.Fatalf("%d instructions", len(live))
+			}
+			verdict(t, newVM(t, simulate(live, 0, 14, etherIPv4, 0, 1)), frame)
+		}
+	})
+}

@@ -1,0 +1,355 @@
+package render
+
+import (
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/binary"
+	"strconv"
+	"time"
+
+	"finack/decode"
+	"finack/trace"
+)
+
+// JSON renders events as JSON Lines, one object a line with its "type" first.
+type JSON struct {
+	Absolute bool // sequence numbers as on the wire, not relative
+}
+
+// AppendEvent appends the object of an event, if it has one.
+func (j *JSON) AppendEvent(dst []byte, e *trace.Event) []byte {
+	switch e.Kind {
+	case trace.SegmentSeen:
+		dst = j.begin(dst, "segment", e)
+		dst = j.segment(dst, e)
+		for s := trace.Client; s <= trace.Server; s++ {
+			dst = appendString(appendKey(dst, s.String()+"_state"), e.States[s].String())
+		}
+		if e.Note != 0 {
+			dst = appendKey(dst, "notes")
+			at := len(dst)
+			dst = appendNotes(append(dst, '['), e.Note, `","`)
+			dst = append(dst, `"]`...)
+			dst = append(dst[:at+1], dst[at+3:]...) // the first separator's `",`
+		}
+	case trace.StateChanged:
+		dst = j.begin(dst, "transition", e)
+		dst = appendString(appendKey(dst, "side"), e.Side.String())
+		dst = appendString(appendKey(dst, "from"), e.Old.String())
+		dst = appendString(appendKey(dst, "to"), e.New.String())
+		if e.Timer {
+			dst = append(dst, `,"timer":true`...)
+		}
+		if e.Revised {
+			dst = append(dst, `,"revised":true`...)
+		}
+	case trace.AnomalySeen:
+		dst = j.begin(dst, "anomaly", e)
+		dst = j.segment(dst, e)
+		dst = appendString(appendKey(dst, "anomaly"), e.Anomaly.String())
+		dst = appendString(appendKey(dst, "rule"), e.Anomaly.Rule())
+	case trace.DatagramSeen:
+		dst = j.begin(dst, "datagram", e)
+		dst = append(dst, `,"protocol":"udp","from":"`...)
+		dst = append(dst, e.From.String()...)
+		dst = append(dst, `","len":`...)
+		dst = strconv.AppendInt(dst, int64(e.Len), 10)
+	case trace.ICMPSeen:
+		return append(j.icmp(dst, e), "}\n"...)
+	case trace.ConnReleased:
+		return j.AppendConn(dst, e.Verdict)
+	default:
+		return dst
+	}
+	return append(dst, "}\n"...)
+}
+
+// begin appends what every object of a connection has.
+func (j *JSON) begin(dst []byte, typ string, e *trace.Event) []byte {
+	dst = append(dst, `{"type":"`...)
+	dst = append(dst, typ...)
+	dst = append(dst, `","time":`...)
+	dst = appendTime(dst, e.Time)
+	dst = append(dst, `,"id":`...)
+	dst = strconv.AppendUint(dst, e.Conn, 10)
+	return appendPair(dst, e.Client, e.Server)
+}
+
+func appendPair(dst []byte, client, server decode.Endpoint) []byte {
+	dst = append(dst, `,"client":"`...)
+	dst = client.AppendTo(dst)
+	dst = append(dst, `","server":"`...)
+	dst = server.AppendTo(dst)
+	return append(dst, '"')
+}
+
+func (j *JSON) segment(dst []byte, e *trace.Event) []byte {
+	dst = appendString(appendKey(dst, "from"), e.From.String())
+	dst = append(dst, `,"flags":"`...)
+	dst = e.Flags.AppendSep(dst, ',')
+	dst = append(dst, `","seq":`...)
+	dst = j.number(dst, e.Seq, e.SeqBase)
+	if e.Flags.Has(decode.ACK) {
+		dst = append(dst, `,"ack":`...)
+		dst = j.number(dst, e.Ack, e.AckBase)
+	}
+	dst = append(dst, `,"len":`...)
+	dst = strconv.AppendInt(dst, int64(e.Len), 10)
+	dst = append(dst, `,"window":`...)
+	return strconv.AppendUint(dst, uint64(e.Window), 10)
+}
+
+func (j *JSON) number(dst []byte, n, base uint32) []byte {
+	if j.Absolute {
+		return strconv.AppendUint(dst, uint64(n), 10)
+	}
+	return appendRelative(dst, n, base)
+}
+
+// icmp appends an ICMP message. One that quotes a connection or flow has its
+// ends and says whose packet it answers.
+func (j *JSON) icmp(dst []byte, e *trace.Event) []byte {
+	name := "icmp"
+	if e.IPv6 {
+		name = "icmpv6"
+	}
+	if e.Conn != 0 {
+		dst = j.begin(dst, "datagram", e)
+		dst = appendString(appendKey(dst, "answers"), e.From.String())
+	} else {
+		dst = append(dst, `{"type":"datagram","time":`...)
+		dst = appendTime(dst, e.Time)
+		dst = append(dst, `,"source":"`...)
+		dst = e.Client.AddrPort().Addr().AppendTo(dst)
+		dst = append(dst, `","destination":"`...)
+		dst = e.Server.AddrPort().Addr().AppendTo(dst)
+		dst = append(dst, '"')
+	}
+	dst = appendString(appendKey(dst, "protocol"), name)
+	dst = append(dst, `,"icmp_type":`...)
+	dst = strconv.AppendUint(dst, uint64(e.ICMPType), 10)
+	dst = append(dst, `,"icmp_code":`...)
+	dst = strconv.AppendUint(dst, uint64(e.ICMPCode), 10)
+	if m := icmpMeaning(e.ICMPType, e.ICMPCode, e.IPv6); m != "" {
+		dst = appendString(appendKey(dst, "meaning"), m)
+	}
+	return dst
+}
+
+// AppendConn appends the object of a connection ("connection") or of a UDP
+// flow ("datagram_flow").
+func (j *JSON) AppendConn(dst []byte, c *trace.Conn) []byte {
+	tcp := c.Proto == decode.ProtoTCP
+	if tcp {
+		dst = append(dst, `{"type":"connection","id":`...)
+	} else {
+		dst = append(dst, `{"type":"datagram_flow","id":`...)
+	}
+	dst = strconv.AppendUint(dst, c.ID, 10)
+	dst = append(dst, `,"community_id":"`...)
+	dst = appendCommunityID(dst, c)
+	dst = append(dst, '"')
+	dst = appendPair(dst, c.Client, c.Server)
+	if tcp {
+		dst = appendString(appendKey(dst, "role"), c.Role.String())
+	} else {
+		dst = append(dst, `,"protocol":"udp"`...)
+	}
+	dst = appendTime(appendKey(dst, "start"), c.Start)
+	dst = appendTime(appendKey(dst, "end"), c.End)
+	dst = appendSeconds(appendKey(dst, "duration"), c.Duration())
+	if tcp {
+		dst = j.tcp(dst, c)
+	} else {
+		dst = append(dst, `,"requests":`...)
+		dst = strconv.AppendUint(dst, c.Packets[0], 10)
+		dst = append(dst, `,"responses":`...)
+		dst = strconv.AppendUint(dst, c.Packets[1], 10)
+		if c.HasRTT {
+			dst = appendSeconds(appendKey(dst, "first_response"), c.RTT)
+		}
+	}
+	for s := trace.Client; s <= trace.Server; s++ {
+		if tcp {
+			dst = strconv.AppendUint(appendKey(dst, s.String()+"_packets"), c.Packets[s], 10)
+		}
+	}
+	for s := trace.Client; s <= trace.Server; s++ {
+		dst = strconv.AppendUint(appendKey(dst, s.String()+"_bytes"), c.Bytes[s], 10)
+	}
+	if tcp {
+		dst = appendCounts(dst, c)
+	} else if c.Unreachable {
+		dst = append(dst, `,"unreachable":true,"icmp_code":`...)
+		dst = strconv.AppendUint(dst, uint64(c.ICMPCode), 10)
+	}
+	if c.Evicted {
+		dst = append(dst, `,"evicted":true`...)
+	}
+	return append(dst, "}\n"...)
+}
+
+// tcp appends a connection's handshake, teardown and states.
+func (j *JSON) tcp(dst []byte, c *trace.Conn) []byte {
+	dst = append(dst, `,"handshake":{"kind":"`...)
+	dst = append(dst, c.Handshake.String()...)
+	dst = append(dst, `","rtt":`...)
+	if c.HasRTT {
+		dst = appendSeconds(dst, c.RTT)
+	} else {
+		dst = append(dst, "null"...)
+	}
+	dst = append(dst, `,"syn_retransmits":`...)
+	dst = strconv.AppendInt(dst, int64(c.SYNRetransmits), 10)
+	dst = append(dst, `},"teardown":{"kind":"`...)
+	dst = append(dst, c.Teardown.String()...)
+	dst = append(dst, `","active_closer":"`...)
+	dst = append(dst, c.Closer.String()...)
+	dst = append(dst, `","complete":`...)
+	dst = strconv.AppendBool(dst, c.Complete)
+	if c.NumSteps > 0 {
+		dst = appendSeconds(appendKey(dst, "duration"), c.TeardownDuration())
+	}
+	if c.WasReset {
+		dst = append(dst, `,"reset":{"by":"`...)
+		dst = append(dst, c.ResetBy.String()...)
+		dst = append(dst, `","after":"`...)
+		dst = append(dst, c.ResetAfter.String()...)
+		dst = append(dst, `"}`...)
+	}
+	dst = append(dst, `,"steps":[`...)
+	for i := range c.Steps[:c.NumSteps] {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = j.step(dst, c, &c.Steps[i])
+	}
+	dst = append(dst, "]}"...)
+	for s := trace.Client; s <= trace.Server; s++ {
+		dst = appendString(appendKey(dst, s.String()+"_state"), c.States[s].String())
+	}
+	dst = appendTimeIn(dst, c)
+	dst = append(dst, `,"completeness":`...)
+	return strconv.AppendUint(dst, uint64(c.Completeness), 10)
+}
+
+func (j *JSON) step(dst []byte, c *trace.Conn, st *trace.Step) []byte {
+	dst = append(dst, `{"from":"`...)
+	dst = append(dst, st.From.String()...)
+	dst = append(dst, `","flags":"`...)
+	dst = st.Flags.AppendSep(dst, ',')
+	dst = append(dst, `","seq":`...)
+	dst = j.number(dst, st.Seq, c.Base[st.From])
+	if st.Flags.Has(decode.ACK) {
+		dst = append(dst, `,"ack":`...)
+		dst = j.number(dst, st.Ack, c.Base[st.From.Peer()])
+	}
+	if !j.Absolute && !(c.BaseISS[0] && c.BaseISS[1]) {
+		dst = append(dst, `,"relative":"first-seen"`...)
+	}
+	dst = appendSeconds(appendKey(dst, "time"), st.Time.Sub(c.Start))
+	return append(dst, '}')
+}
+
+// appendTimeIn appends how long each end was in the states of the teardown.
+func appendTimeIn(dst []byte, c *trace.Conn) []byte {
+	begun := false
+	for s := trace.Client; s <= trace.Server; s++ {
+		first := true
+		for st, d := range c.TimeIn[s] {
+			if d == 0 || trace.State(st) < trace.FinWait1 {
+				continue
+			}
+			if !begun {
+				dst = append(dst, `,"time_in":{`...)
+			}
+			if first {
+				if begun {
+					dst = append(dst, ',')
+				}
+				dst = append(dst, '"')
+				dst = append(dst, s.String()...)
+				dst = append(dst, `":{`...)
+			} else {
+				dst = append(dst, ',')
+			}
+			begun, first = true, false
+			dst = append(dst, '"')
+			dst = append(dst, trace.State(st).String()...)
+			dst = append(dst, `":`...)
+			dst = appendSeconds(dst, d)
+		}
+		if !first {
+			dst = append(dst, '}')
+		}
+	}
+	if begun {
+		dst = append(dst, '}')
+	}
+	return dst
+}
+
+func appendCounts(dst []byte, c *trace.Conn) []byte {
+	for s := trace.Client; s <= trace.Server; s++ {
+		dst = appendKey(dst, s.String()+"_flags")
+		dst = append(dst, `{"syn":`...)
+		dst = strconv.AppendUint(dst, uint64(c.SYN[s]), 10)
+		dst = append(dst, `,"fin":`...)
+		dst = strconv.AppendUint(dst, uint64(c.FIN[s]), 10)
+		dst = append(dst, `,"rst":`...)
+		dst = strconv.AppendUint(dst, uint64(c.RST[s]), 10)
+		dst = append(dst, '}')
+	}
+	dst = appendSides(appendKey(dst, "retransmits"), c.Retransmits)
+	return appendSides(appendKey(dst, "gaps"), c.Gaps)
+}
+
+func appendSides(dst []byte, n [2]uint32) []byte {
+	dst = append(dst, `{"client":`...)
+	dst = strconv.AppendUint(dst, uint64(n[0]), 10)
+	dst = append(dst, `,"server":`...)
+	dst = strconv.AppendUint(dst, uint64(n[1]), 10)
+	return append(dst, '}')
+}
+
+// appendCommunityID appends the flow's Community ID, version 1 with seed 0:
+// the base64 of a SHA-1 over seed, addresses, protocol and ports, the lower
+// endpoint first.
+func appendCommunityID(dst []byte, c *trace.Conn) []byte {
+	a, b := c.Client, c.Server
+	if cmp := a.AddrPort().Compare(b.AddrPort()); cmp > 0 {
+		a, b = b, a
+	}
+	n := 4
+	if a.V6 {
+		n = 16
+	}
+	var buf [2 + 16 + 16 + 2 + 4]byte
+	m := append(buf[:2], a.Addr[:n]...)
+	m = append(m, b.Addr[:n]...)
+	m = append(m, byte(c.Proto), 0)
+	m = binary.BigEndian.AppendUint16(m, a.Port)
+	m = binary.BigEndian.AppendUint16(m, b.Port)
+	sum := sha1.Sum(m)
+	return base64.StdEncoding.AppendEncode(append(dst, "1:"...), sum[:])
+}
+
+func appendKey(dst []byte, key string) []byte {
+	dst = append(dst, `,"`...)
+	dst = append(dst, key...)
+	return append(dst, `":`...)
+}
+
+// appendString appends a string that needs no escape: all of ours are words.
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}
+
+// appendTime appends a timestamp in RFC 3339 with nanoseconds, in UTC.
+func appendTime(dst []byte, ts decode.Timestamp) []byte {
+	dst = append(dst, '"')
+	dst = ts.Time().AppendFormat(dst, time.RFC3339Nano)
+	return append(dst, '"')
+}

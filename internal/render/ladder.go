@@ -1,0 +1,101 @@
+package render
+
+import (
+	"finack/decode"
+	"finack/trace"
+)
+
+// Columns of a ladder: the client's states left, the server's right.
+const (
+	ladderClient = 11
+	ladderArrow  = 24
+	ladderRight  = 51
+	ladderServer = 54
+)
+
+// AppendLadder appends the events of one connection or flow as a ladder: a line
+// for each segment, beside it the state that it proves for each end.
+func (t *Text) AppendLadder(dst []byte, title string, events []trace.Event) []byte {
+	if len(events) == 0 {
+		return dst
+	}
+	first := &events[0]
+	at := len(dst)
+	dst = append(dst, ' ')
+	dst = t.paint(dst, bold, title)
+	dst = pad(dst, at, ladderClient)
+	dst = append(dst, "client "...)
+	dst = first.Client.AppendTo(dst)
+	dst = pad(dst, at, ladderServer)
+	dst = append(dst, "server "...)
+	dst = first.Server.AppendTo(dst)
+	dst = append(dst, '\n')
+	for i := range events {
+		e := &events[i]
+		switch e.Kind {
+		case trace.SegmentSeen, trace.DatagramSeen, trace.ICMPSeen:
+			dst = t.rung(dst, e)
+		}
+	}
+	return dst
+}
+
+// rung appends one line of a ladder.
+func (t *Text) rung(dst []byte, e *trace.Event) []byte {
+	at := len(dst)
+	dst = append(dst, ' ')
+	d := max(0, e.Time.Sub(e.Start))
+	dst = appendPadded(append(appendSeconds(dst, d.Truncate(1e9)), '.'), int64(d%1e9)/1000, 6)
+	if e.Changed[trace.Client] {
+		dst = pad(dst, at, ladderClient)
+		dst = t.state(dst, e.States[trace.Client])
+	}
+	dst = pad(dst, at, ladderArrow)
+	toServer := e.From == trace.Client
+	if e.Kind == trace.ICMPSeen {
+		toServer = !toServer // it travels back to the sender of what it quotes
+	}
+	if toServer {
+		dst = t.rungText(append(dst, "   "...), e)
+		dst = pad(dst, at, ladderRight)
+		dst = append(dst, "─▶"...)
+	} else {
+		dst = t.rungText(append(dst, "◀─ "...), e)
+	}
+	if e.Changed[trace.Server] {
+		dst = pad(dst, at, ladderServer)
+		dst = t.state(dst, e.States[trace.Server])
+	}
+	return append(dst, '\n')
+}
+
+func (t *Text) rungText(dst []byte, e *trace.Event) []byte {
+	switch e.Kind {
+	case trace.DatagramSeen:
+		dst = append(dst, "UDP "...)
+		return appendBytes(dst, uint64(e.Len))
+	case trace.ICMPSeen:
+		dst = append(dst, "ICMP "...)
+		return append(dst, icmpMeaning(e.ICMPType, e.ICMPCode, e.IPv6)...)
+	}
+	c := flagColor(e.Flags)
+	dst = t.color(dst, c)
+	dst = appendFlags(dst, e.Flags, '+')
+	if c != plain {
+		dst = t.color(dst, plain)
+	}
+	// The number that matters: what is sent, else what is acknowledged.
+	if e.Flags.Any(decode.SYN|decode.FIN|decode.RST) || e.Len > 0 {
+		dst = append(dst, " seq="...)
+		dst = t.number(dst, e.Seq, e.SeqBase)
+	}
+	if e.Flags.Has(decode.ACK) {
+		dst = append(dst, " ack="...)
+		dst = t.number(dst, e.Ack, e.AckBase)
+	}
+	if e.Len > 0 {
+		dst = append(dst, ' ')
+		dst = appendBytes(dst, uint64(e.Len))
+	}
+	return dst
+}

@@ -1,0 +1,121 @@
+package trace
+
+import (
+	"time"
+
+	"finack/decode"
+)
+
+// Kind says what an Event tells.
+type Kind uint8
+
+// The kinds of event.
+const (
+	SegmentSeen  Kind = iota // a TCP segment
+	StateChanged             // an end changed its state
+	AnomalySeen              // a segment that its receiver would not act on, or that cannot be
+	DatagramSeen             // a UDP datagram
+	ICMPSeen                 // an ICMP message; Conn is 0 unless it quotes a connection or flow
+	ConnClosed               // a teardown is complete; Verdict holds
+	ConnReleased             // a connection or flow is let go; Verdict holds. Each has exactly one
+)
+
+// Event is a value: it refers neither to packet bytes nor to the tracker's
+// memory and may be kept.
+type Event struct {
+	Kind   Kind
+	Proto  decode.Proto
+	Time   decode.Timestamp
+	Conn   uint64 // number of the connection or flow, from 1 in order of appearance
+	Client decode.Endpoint
+	Server decode.Endpoint
+	Start  decode.Timestamp // of the connection's first packet
+	From   Side
+
+	// The packet, for SegmentSeen, AnomalySeen, DatagramSeen and ICMPSeen.
+	Flags    decode.Flags
+	Seq, Ack uint32 // as on the wire
+	SeqBase  uint32 // what relative numbers count from: the ISS, or the first number seen
+	AckBase  uint32
+	Len      int // payload bytes
+	Window   uint16
+	First    bool // the first packet of its connection or flow
+	Note     Note
+	ICMPType uint8
+	ICMPCode uint8
+	IPv6     bool // ICMP's version
+
+	// After a segment: the states of both ends, and which it changed.
+	States  [2]State
+	Changed [2]bool
+
+	// StateChanged: which end, from which state to which.
+	Side     Side
+	Old, New State
+	Timer    bool // no segment: TIME_WAIT has lasted 2MSL
+	Revised  bool // takes back what was taken as said
+
+	Anomaly Anomaly
+
+	// Verdict is set for ConnClosed and ConnReleased. It is not changed afterwards.
+	Verdict *Conn
+}
+
+// Conn is the account of one TCP connection or UDP flow. Arrays are indexed
+// by Side.
+type Conn struct {
+	ID             uint64
+	Proto          decode.Proto
+	Client, Server decode.Endpoint
+	Role           Role
+	Start, End     decode.Timestamp // of the first and the last packet
+
+	Handshake      HandshakeKind
+	RTT            time.Duration // SYN to the SYN-ACK that acknowledges it; 0 with HasRTT false
+	HasRTT         bool
+	SYNRetransmits int
+
+	Teardown    TeardownKind
+	Closer      Closer
+	Complete    bool // a FIN close: both FINs were acknowledged
+	WasReset    bool // Teardown is Reset
+	ResetBy     Side
+	ResetAfter  TeardownKind // what the reset interrupted
+	Steps       [maxSteps]Step
+	NumSteps    int
+	States      [2]State
+	TimeIn      [2][NumStates]time.Duration // in the states of the teardown, while they lasted
+	WaitLeft    time.Duration               // what is left of TIME_WAIT
+	LastData    decode.Timestamp            // of the last payload; 0: none
+	Base        [2]uint32                   // relative sequence numbers count from here
+	BaseISS     [2]bool                     // Base is the ISS, not just the first number seen
+	Packets     [2]uint64
+	Bytes       [2]uint64 // payload
+	SYN         [2]uint32
+	FIN         [2]uint32
+	RST         [2]uint32
+	Retransmits [2]uint32
+	Gaps        [2]uint32
+
+	Completeness uint8 // Wireshark's tcp.completeness
+	Announced    bool  // a ConnClosed was given for it
+	Evicted      bool  // let go before its time because of Config.MaxConns
+	Unreachable  bool  // a flow: ended by an ICMP error
+	ICMPCode     uint8
+}
+
+// Duration is the time from the first packet to the last, never negative.
+func (c *Conn) Duration() time.Duration { return max(0, c.End.Sub(c.Start)) }
+
+// TeardownDuration is the time from the first FIN or RST to the last step.
+func (c *Conn) TeardownDuration() time.Duration {
+	if c.NumSteps == 0 {
+		return 0
+	}
+	return max(0, c.Steps[c.NumSteps-1].Time.Sub(c.Steps[0].Time))
+}
+
+// Over reports whether nothing more is to come: both ends are CLOSED or in TIME_WAIT.
+func (c *Conn) Over() bool { return over(c.States[Client]) && over(c.States[Server]) }
+
+func over(s State) bool { return s == Closed || s == TimeWait }

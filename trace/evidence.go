@@ -1,0 +1,224 @@
+package trace
+
+import (
+	"time"
+
+	"finack/decode"
+)
+
+// This file is the only place where a state changes. What is known of each end
+// are facts, set by three steps in the order of the rule of evidence; the state
+// is a function of the facts. So swapped, repeated and merged segments lead to
+// the same states.
+
+// prove applies what a segment proves: received, sent, reached. The caller has
+// found that its receiver would act on it.
+func (t *Tracker) prove(c *record, s Side, p *decode.Packet) {
+	seg := &p.Segment
+	if seg.Flags.Has(decode.ACK) {
+		t.received(c, s, p)
+	}
+	t.sent(c, s, p)
+	t.reached(c, s, p)
+}
+
+// received is step one: the sender has what it acknowledges.
+func (t *Tracker) received(c *record, s Side, p *decode.Packet) {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	if p.Segment.Flags.Has(decode.RST) {
+		return // the acknowledgment of a RST may answer what was thrown away
+	}
+	if !me.has(endAck) {
+		return
+	}
+	if peer.has(endSYN) && seqLT(peer.base, me.acked) && !peer.has(endSYNRcvd) {
+		peer.flags |= endSYNRcvd
+		if me.state == SynSent && p.Segment.Flags.Has(decode.SYN) {
+			t.change(c, s, SynReceived, p.Time, false, false) // the SYNs crossed (RFC 9293 figure 7)
+		}
+		t.settle(c, s, p)
+	}
+	if peer.has(endFIN) && !peer.has(endFINRcvd) && seqLEQ(t.closing.at(c.closing - 1).fin[s.Peer()], me.acked) {
+		peer.flags |= endFINRcvd
+		t.settle(c, s, p)
+	}
+}
+
+// sent is step two: the sender has sent it.
+func (t *Tracker) sent(c *record, s Side, p *decode.Packet) {
+	me := &c.ends[s]
+	f := p.Segment.Flags
+	switch {
+	case f.Has(decode.RST):
+		me.flags |= endReset
+		t.settle(c, s, p)
+	case f.Has(decode.SYN):
+		first := !me.has(endSYNSeen)
+		me.flags |= endSYN | endSYNSeen | endAlive
+		if f.Has(decode.ACK) {
+			if !first && me.has(endSYNRcvd) && t.ackLost(c, s, p.Time) {
+				me.flags |= endSYNLost
+			}
+		} else if first {
+			me.flags |= endPureSYN
+		}
+		t.settle(c, s, p)
+	case f.Has(decode.FIN):
+		t.sentFIN(c, s, p)
+	}
+}
+
+// ackLost reports whether a repeated SYN-ACK of side s disproves that the final
+// ACK of the handshake had arrived: it is no copy of the same frame, and s has
+// shown nothing since that only a later segment can have brought.
+func (t *Tracker) ackLost(c *record, s Side, now decode.Timestamp) bool {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	if c.bits&bitRTT != 0 && now.Sub(c.start)-time.Duration(c.opened) < duplicateWithin {
+		return false
+	}
+	return seqLEQ(me.acked, peer.base+1) && me.nxt == me.base+1
+}
+
+// sentFIN records a FIN, or that it was sent again.
+func (t *Tracker) sentFIN(c *record, s Side, p *decode.Packet) {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	cl := t.closingOf(c)
+	ack := p.Segment.Ack
+	if !me.has(endFIN) {
+		me.flags |= endFIN
+		cl.fin[s], cl.finAck[s], cl.finTime[s] = p.Segment.Seq+p.SeqLen(), ack, p.Time
+		// The peer may have acknowledged it before, in the order of this capture.
+		if peer.has(endAck) && seqLEQ(cl.fin[s], peer.acked) {
+			me.flags |= endFINRcvd | endFINAcked
+		}
+		t.settle(c, s, p)
+		return
+	}
+	if seqLT(ack, cl.finAck[s]) {
+		cl.finAck[s] = ack // the original, after its retransmission in this capture
+	}
+	again := p.Time.Sub(cl.finTime[s]) >= duplicateWithin
+	cl.finTime[s] = p.Time
+	if again && me.has(endFINRcvd) {
+		if me.has(endFINAcked) {
+			me.flags |= endFINLost
+		} else {
+			me.flags &^= endFINRcvd // that it was processed was only inferred
+			t.settle(c, s.Peer(), p)
+		}
+	}
+	t.settle(c, s, p)
+}
+
+// reached is step three: its acknowledgments and a RST are taken as said.
+func (t *Tracker) reached(c *record, s Side, p *decode.Packet) {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	f := p.Segment.Flags
+	if f.Has(decode.RST) {
+		peer.flags |= endReset
+		t.settle(c, s.Peer(), p)
+		return
+	}
+	if f.Has(decode.ACK) && me.has(endAck) {
+		if peer.has(endSYN) && seqLT(peer.base, p.Segment.Ack) {
+			peer.flags &^= endSYNLost
+		}
+		if peer.has(endFIN) && seqLEQ(t.closing.at(c.closing - 1).fin[s.Peer()], p.Segment.Ack) {
+			peer.flags &^= endFINLost
+			if !peer.has(endFINAcked) {
+				// What its sender sent before it has arrived, too: also its own FIN.
+				if me.has(endFIN) && !me.has(endFINRcvd) && !f.Has(decode.FIN) &&
+					seqLEQ(t.closing.at(c.closing - 1).fin[s], p.Segment.Seq) {
+					me.flags |= endFINRcvd
+					t.settle(c, s.Peer(), p)
+				}
+				peer.flags |= endFINAcked
+			}
+		}
+	}
+	t.settle(c, s.Peer(), p)
+	t.settle(c, s, p)
+}
+
+// state derives the state of one end from what is known of both.
+func (t *Tracker) stateOf(c *record, s Side) State {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	if me.has(endReset) {
+		return Closed
+	}
+	if !me.has(endSYN) {
+		if !me.has(endSeen|endAlive) || !t.finKnown(c, s) || !t.finKnown(c, s.Peer()) {
+			return Unknown
+		}
+	} else if !me.has(endSYNRcvd) || !peer.has(endSYN|endSYNRcvd) || me.has(endSYNLost) {
+		// Not synchronized. A FIN may be on its way already.
+		switch {
+		case me.has(endFIN) && peer.has(endSYN|endSYNRcvd):
+			return FinWait1
+		case peer.has(endSYN | endSYNRcvd):
+			return SynReceived
+		default:
+			return SynSent
+		}
+	}
+	gotFIN := peer.has(endFIN | endFINRcvd)
+	if !me.has(endFIN) {
+		if gotFIN {
+			return CloseWait
+		}
+		return Established
+	}
+	acked := me.has(endFINAcked) && !me.has(endFINLost)
+	// Whoever had the peer's FIN when it sent its own closed second.
+	cl := t.closing.at(c.closing - 1)
+	passive := peer.has(endFIN) && seqLEQ(cl.fin[s.Peer()], cl.finAck[s])
+	switch {
+	case passive && seqLEQ(cl.fin[s], cl.finAck[s.Peer()]):
+		return Unknown // only a retransmission was captured: who closed first cannot be known
+	case passive && acked:
+		return Closed
+	case passive:
+		return LastAck
+	case acked && gotFIN:
+		return TimeWait
+	case acked:
+		return FinWait2
+	case gotFIN:
+		return Closing
+	default:
+		return FinWait1
+	}
+}
+
+// finKnown reports whether it is known that side s has, or has not, sent a FIN.
+// Joined midstream, an end may have sent one before.
+func (t *Tracker) finKnown(c *record, s Side) bool {
+	return c.ends[s].flags&(endSYN|endAlive|endFIN) != 0
+}
+
+// settle moves one end to the state that the facts give it.
+func (t *Tracker) settle(c *record, s Side, p *decode.Packet) {
+	me := &c.ends[s]
+	next := t.stateOf(c, s)
+	if me.state == next {
+		return
+	}
+	t.change(c, s, next, p.Time, !me.state.follows(next), false)
+}
+
+// change sets a state and tells of it.
+func (t *Tracker) change(c *record, s Side, next State, now decode.Timestamp, revised, timer bool) {
+	me := &c.ends[s]
+	old := me.state
+	me.state = next
+	if c.closing != 0 {
+		cl := t.closing.at(c.closing - 1)
+		if cl.since[s] != 0 {
+			cl.timeIn[s][old] += int64(max(0, now.Sub(cl.since[s])))
+		}
+		cl.since[s] = now
+	}
+	e := t.event(c, StateChanged, now, s)
+	e.Side, e.Old, e.New, e.Revised, e.Timer = s, old, next, revised, timer
+	t.out = append(t.out, e)
+}

@@ -1,0 +1,220 @@
+package trace
+
+import (
+	"time"
+
+	"finack/decode"
+)
+
+// step records a segment of the teardown: each side's first FIN, the first
+// acknowledgment of each, each side's first RST.
+func (t *Tracker) step(c *record, s Side, p *decode.Packet) bool {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	seg := &p.Segment
+	f := seg.Flags
+	is := false
+	switch {
+	case f.Has(decode.RST):
+		if me.rst > 1 {
+			return false
+		}
+		cl := t.closingOf(c)
+		if !t.finished(c) {
+			cl.after = t.finKind(c)
+			cl.reset, cl.resetBy = true, s
+		}
+		is = true
+	case f.Has(decode.FIN) && !me.has(endFIN):
+		t.closingOf(c)
+		is = true
+	}
+	if peer.has(endFIN) && f.Has(decode.ACK) && !f.Has(decode.RST) {
+		cl := t.closingOf(c)
+		if seqLEQ(cl.fin[s.Peer()], seg.Ack) && me.has(endAck) && seqLEQ(seg.Ack, me.acked) {
+			is = is || !peer.has(endFINAcked)
+			if !f.Has(decode.FIN) && (!me.has(endFIN) || seqLT(seg.Seq+p.SeqLen(), cl.fin[s])) {
+				cl.ackFirst[s] = true
+			}
+		}
+	}
+	if is {
+		cl := t.closingOf(c)
+		if int(cl.n) < len(cl.steps) {
+			cl.steps[cl.n] = Step{Time: p.Time, Seq: seg.Seq, Ack: seg.Ack, Flags: f, From: s}
+			cl.n++
+		}
+	}
+	return is
+}
+
+// covers reports whether side s acknowledged the peer's FIN with its own.
+func (t *Tracker) covers(c *record, s Side) bool {
+	cl := t.closing.at(c.closing - 1)
+	return seqLEQ(cl.fin[s.Peer()], cl.finAck[s])
+}
+
+// finKind says how a connection was closed, resets aside. It needs no clock and
+// no capture order, only what each FIN acknowledges.
+func (t *Tracker) finKind(c *record) TeardownKind {
+	client, server := &c.ends[Client], &c.ends[Server]
+	switch {
+	case client.has(endFIN) && server.has(endFIN):
+		byClient, byServer := t.covers(c, Client), t.covers(c, Server)
+		cl := t.closing.at(c.closing - 1)
+		switch {
+		case !byClient && !byServer:
+			return SimultaneousClose
+		case byClient && cl.ackFirst[Client], byServer && cl.ackFirst[Server]:
+			return FourStep
+		default:
+			return ThreeStep
+		}
+	case client.has(endFIN) && client.has(endFINAcked), server.has(endFIN) && server.has(endFINAcked):
+		return HalfClosed
+	case client.has(endFIN) || server.has(endFIN):
+		return Unacknowledged
+	default:
+		return NoTeardown
+	}
+}
+
+// closer says who closed first: the side whose FIN the other's FIN covers. A
+// lone FIN's sender did, where both directions were seen.
+func (t *Tracker) closer(c *record) Closer {
+	client, server := &c.ends[Client], &c.ends[Server]
+	switch {
+	case client.has(endFIN) && server.has(endFIN):
+		switch byClient, byServer := t.covers(c, Client), t.covers(c, Server); {
+		case byClient && byServer:
+			return ClosedUnknown
+		case byClient:
+			return ClosedByServer
+		case byServer:
+			return ClosedByClient
+		default:
+			return ClosedByBoth
+		}
+	case !client.has(endFIN) && !server.has(endFIN):
+		return NoCloser
+	case client.packets == 0 || server.packets == 0:
+		return ClosedUnknown
+	case client.has(endFIN):
+		return ClosedByClient
+	default:
+		return ClosedByServer
+	}
+}
+
+// handshake says how a connection opened.
+func (c *record) handshake() HandshakeKind {
+	client, server := &c.ends[Client], &c.ends[Server]
+	switch {
+	case c.bits&bitRefused != 0:
+		return Refused
+	case !client.has(endSYNSeen) && !server.has(endSYNSeen):
+		return Midstream
+	case client.has(endPureSYN) && server.has(endPureSYN):
+		return SimultaneousOpen
+	case c.bits&bitFastOpen != 0:
+		return FastOpen
+	case client.has(endSYNSeen) && server.has(endSYNSeen) && c.bits&bitFinalAck != 0:
+		return ThreeWay
+	default:
+		return IncompleteHandshake
+	}
+}
+
+// The bits of Wireshark's tcp.completeness.
+const (
+	sawSYN uint8 = 1 << iota
+	sawSYNACK
+	sawACK
+	sawData
+	sawFIN
+	sawRST
+)
+
+// completeness follows Wireshark: a SYN counts only as the first segment.
+func (t *Tracker) completeness(c *record, p *decode.Packet, first bool) {
+	f := p.Segment.Flags
+	ack := f.Has(decode.ACK)
+	switch {
+	case f.Has(decode.SYN | decode.ACK):
+		c.complete |= sawSYNACK
+	case f.Has(decode.SYN):
+		if first {
+			c.complete |= sawSYN
+			if p.Len > 0 {
+				c.complete |= sawData
+			}
+		}
+	case ack && p.Len > 0:
+		c.complete |= sawData
+	case ack:
+		c.complete |= sawACK
+	}
+	if f.Has(decode.FIN | decode.ACK) {
+		c.complete |= sawFIN
+	}
+	if f.Has(decode.RST) {
+		c.complete |= sawRST
+	}
+}
+
+// verdicts are handed out from blocks of this many, so that a connection does
+// not cost an allocation.
+const verdictBlock = 32
+
+// verdict returns the account of a connection or flow as it stands.
+func (t *Tracker) verdict(c *record) *Conn {
+	if len(t.spare) == 0 {
+		t.spare = make([]Conn, verdictBlock)
+	}
+	v := &t.spare[0]
+	t.spare = t.spare[1:]
+
+	v.ID, v.Proto, v.Role, v.Start, v.End = c.id, c.proto, c.role, c.start, c.last
+	v.Announced = c.bits&bitReported != 0
+	v.Client, v.Server = c.endpoint(c.clientHi), c.endpoint(!c.clientHi)
+	for s := range c.ends {
+		e := &c.ends[s]
+		v.Packets[s], v.Bytes[s] = e.packets, e.bytes
+		v.SYN[s], v.FIN[s], v.RST[s] = uint32(e.syn), uint32(e.fin), e.rst
+		v.Retransmits[s], v.Gaps[s] = e.retransmits, e.gaps
+		v.Base[s], v.BaseISS[s] = e.base, e.has(endSYN)
+		v.States[s] = e.state
+	}
+	if c.proto != decode.ProtoTCP {
+		v.Unreachable, v.ICMPCode = c.icmp != 0, c.icmp-1
+		if c.lastData != 0 {
+			v.HasRTT, v.RTT = true, max(0, c.lastData.Sub(c.start))
+		}
+		return v
+	}
+	v.Handshake = c.handshake()
+	v.HasRTT = c.bits&bitRTT != 0
+	if v.HasRTT {
+		v.RTT = time.Duration(c.opened)
+	}
+	v.SYNRetransmits = max(0, int(c.ends[Client].syn)-1)
+	v.LastData, v.Completeness = c.lastData, c.complete
+	if c.closing == 0 {
+		return v
+	}
+	cl := t.closing.at(c.closing - 1)
+	v.Teardown, v.Closer = t.finKind(c), t.closer(c)
+	v.Complete = c.ends[Client].has(endFINAcked) && c.ends[Server].has(endFINAcked)
+	if cl.reset {
+		v.Teardown, v.WasReset, v.ResetBy, v.ResetAfter, v.Complete = Reset, true, cl.resetBy, cl.after, true
+	}
+	v.Steps, v.NumSteps = cl.steps, int(cl.n)
+	for s := range cl.timeIn {
+		for st := range cl.timeIn[s] {
+			v.TimeIn[s][st] = time.Duration(cl.timeIn[s][st])
+		}
+		if v.States[s] == TimeWait {
+			v.WaitLeft = max(0, cl.due.Sub(t.now))
+		}
+	}
+	return v
+}
