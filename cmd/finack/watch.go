@@ -9,7 +9,6 @@ import (
 
 	"finack/capture"
 	"finack/internal/pipeline"
-	"finack/internal/privnet"
 )
 
 func newWatch(s std) *cobra.Command {
@@ -42,8 +41,8 @@ once its socket is open. FILTER is in tcpdump's language.`,
 			if err != nil {
 				return err
 			}
-			if err := privnet.DropPrivileges(); err != nil {
-				return fmt.Errorf("give up privileges: %w", err)
+			if err := dropPrivileges(s); err != nil {
+				return err
 			}
 			cfg.Source, cfg.Live, cfg.AllIfs = src, true, live.Interface == "any"
 			fmt.Fprintf(s.err, "finack: watching %s%s; Ctrl-C ends\n", live.Interface, forFilter(live.Filter))

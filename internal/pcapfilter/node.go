@@ -95,35 +95,46 @@ func (n protocol) gen(g *gen, t, f label) {
 	g.equalAny(opLdB, g.layout.net+40, []uint32{n.num}, t, f)
 }
 
-// host4 tests IPv4 addresses in each of protos: etherIPv4, etherARP, etherRARP.
+// host4 tests IPv4 addresses in an IPv4 header (ip) and in packets of the ARP
+// family (arps: etherARP, etherRARP).
 type host4 struct {
-	protos     []uint32
+	ip         bool
+	arps       []uint32
 	dir        direction
 	addr, mask uint32
 }
 
 func (n *host4) gen(g *gen, t, f label) {
-	for i, proto := range n.protos {
+	at := func(off uint32) func(t, f label) {
+		return func(t, f label) { g.masked(off, n.addr, n.mask, t, f) }
+	}
+	net := g.layout.net
+	if n.ip {
 		in, next := g.newLabel(), f
-		if i < len(n.protos)-1 {
+		if len(n.arps) > 0 {
+			next = g.newLabel()
+		}
+		g.linkProto(etherIPv4, in, next)
+		g.bind(in)
+		n.dir.test(g, at(net+12), at(net+16), t, f)
+		if next == f {
+			return
+		}
+		g.bind(next)
+	}
+	in := g.newLabel()
+	for i, proto := range n.arps {
+		next := f
+		if i < len(n.arps)-1 {
 			next = g.newLabel()
 		}
 		g.linkProto(proto, in, next)
-		g.bind(in)
-		src, dst := g.layout.net+12, g.layout.net+16
-		if proto != etherIPv4 {
-			src, dst = g.layout.net+14, g.layout.net+24 // RFC 826, on six-byte hardware addresses
-		}
-		n.dir.test(
-			g,
-			func(t, f label) { g.masked(src, n.addr, n.mask, t, f) },
-			func(t, f label) { g.masked(dst, n.addr, n.mask, t, f) },
-			t, f,
-		)
 		if next != f {
 			g.bind(next)
 		}
 	}
+	g.bind(in)
+	n.dir.test(g, at(net+14), at(net+24), t, f) // RFC 826, with six-byte hardware addresses
 }
 
 // host6 tests IPv6 addresses.

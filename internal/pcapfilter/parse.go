@@ -508,23 +508,23 @@ func (p *parser) prefixLen(limit uint32) (uint32, bool) {
 }
 
 func (p *parser) host4(t token, addr, mask uint32, q qualifiers) node {
-	var protos []uint32
+	n := &host4{dir: q.dir, addr: addr, mask: mask}
 	switch q.proto {
 	case "":
-		protos = []uint32{etherIPv4, etherARP, etherRARP}
+		n.ip, n.arps = true, []uint32{etherARP, etherRARP}
 	case "ip":
-		protos = []uint32{etherIPv4}
+		n.ip = true
 	case "arp":
-		protos = []uint32{etherARP}
+		n.arps = []uint32{etherARP}
 	case "rarp":
-		protos = []uint32{etherRARP}
+		n.arps = []uint32{etherRARP}
 	default:
 		p.fail(t, q.proto+" cannot qualify an IPv4 address")
 		return nil
 	}
 	switch q.kind {
 	case "", "host", "net":
-		return &host4{protos, q.dir, addr, mask}
+		return n
 	}
 	p.fail(t, q.kind+" cannot qualify an IPv4 address")
 	return nil

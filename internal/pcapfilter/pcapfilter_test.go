@@ -86,7 +86,7 @@ func TestErrorsPointAtTheWord(t *testing.T) {
 		{"port 1 or (2 or port 3)", "port: not a bare value as the others in these parentheses (at offset 16)"},
 		{strings.Repeat("(", 1000) + "tcp", "(: nested too deeply (at offset 256)"},
 		{strings.Repeat("not ", 1000) + "tcp", "not: nested too deeply (at offset 1024)"},
-		{"ip[" + strings.Repeat("(", 1000), "(: nested too deeply (at offset 257)"},
+		{"ip[" + strings.Repeat("(", 1000), "(: nested too deeply (at offset 258)"},
 		{strings.Repeat("tcp or ", 10000) + "tcp", "end of expression: expression longer than 65536 bytes (at offset 65536)"},
 	} {
 		_, err := Parse(tt.expr)
@@ -177,7 +177,9 @@ func TestEveryLinkTypeSelectsTheSamePackets(t *testing.T) {
 		}
 		vm := func(link uint16) *bpf.VM {
 			prog, err := f.ForLink(link)
-			if err != nil {
+			if errors.Is(err, ErrRejectsAll) {
+				prog = []bpf.Instruction{bpf.RetConstant{}}
+			} else if err != nil {
 				t.Fatalf("%d: %q: %v", link, expr, err)
 			}
 			vm, err := bpf.NewVM(prog)
@@ -290,14 +292,14 @@ func TestCommonFiltersAreShort(t *testing.T) {
 func TestLongJumps(t *testing.T) {
 	frames := craftedFrames(t)
 	var ports []string
-	for i := range 300 {
+	for i := range 150 {
 		ports = append(ports, fmt.Sprint(1000+i))
 	}
 	list := strings.Join(ports, " or ")
 	for long, short := range map[string]string{
-		"tcp and (port " + list + " or 80)":                                         "tcp and (port 80 or portrange 1000-1299)",
-		"udp or not (port " + list + ") and tcp":                                    "udp or not portrange 1000-1299 and tcp",
-		"not (tcp and (port " + list + " or 80)) and ip":                            "not (tcp and (port 80 or portrange 1000-1299)) and ip",
+		"tcp and (port " + list + " or 80)":                                         "tcp and (port 80 or portrange 1000-1149)",
+		"udp or not (port " + list + ") and tcp":                                    "udp or not portrange 1000-1149 and tcp",
+		"not (tcp and (port " + list + " or 80)) and ip":                            "not (tcp and (port 80 or portrange 1000-1149)) and ip",
 		"tcp[0:2] = 80 or (" + strings.Repeat("ip[8] = 1 or ", 300) + "tcp[13] = 2": "",
 	} {
 		if short == "" {

@@ -9,8 +9,8 @@ import (
 const (
 	ladderClient = 11
 	ladderArrow  = 24
-	ladderRight  = 51
-	ladderServer = 54
+	ladderRight  = 53
+	ladderServer = 56
 )
 
 // AppendLadder appends the events of one connection or flow as a ladder: a line

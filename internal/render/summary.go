@@ -37,7 +37,12 @@ func (t *Text) AppendTotals(dst []byte, s *Totals) []byte {
 	dst = append(dst, '\n')
 	if s.Summary.Conns > 0 {
 		dst = appendOutcomes(dst, "opened", s.Summary.Handshakes[:], func(i int) string { return trace.HandshakeKind(i).String() })
-		dst = appendOutcomes(dst, "closed", s.Summary.Teardowns[:], func(i int) string { return trace.TeardownKind(i).String() })
+		dst = appendOutcomes(dst, "closed", s.Summary.Teardowns[:], func(i int) string {
+			if k := trace.TeardownKind(i); k != trace.NoTeardown {
+				return k.String()
+			}
+			return "not at all"
+		})
 		dst = appendOutcomes(dst, "closed by", s.Summary.Closers[:], func(i int) string { return trace.Closer(i).String() })
 	}
 	for _, x := range [...]struct {

@@ -276,7 +276,7 @@ func appendOutcome(dst []byte, c *trace.Conn) []byte {
 		case c.Handshake == trace.IncompleteHandshake:
 			return append(dst, "handshake incomplete"...)
 		default:
-			return append(dst, "still open"...)
+			return append(dst, "no close seen"...)
 		}
 	case trace.HalfClosed:
 		return appendCloser(append(dst, "half-closed"...), c)

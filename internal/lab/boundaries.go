@@ -1,0 +1,63 @@
+package lab
+
+import (
+	"net"
+	"time"
+)
+
+// streamBoundaries writes twice and reads once: a stream has no messages.
+func streamBoundaries(network, address string) (string, error) {
+	ln, err := net.Listen(network, address)
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	c, err := net.Dial(network, ln.Addr().String())
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	s, err := ln.Accept()
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	return boundaries(c, s)
+}
+
+// datagramBoundaries does the same with datagrams.
+func datagramBoundaries() (string, error) {
+	s, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	c, err := net.Dial("udp4", s.LocalAddr().String())
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	return boundaries(c, s)
+}
+
+// boundaries sends two messages, lets both arrive, and looks at what one read
+// returns. On loopback a write has arrived when it returns.
+func boundaries(c, s net.Conn) (string, error) {
+	const half = 3
+	for range 2 {
+		if _, err := c.Write(make([]byte, half)); err != nil {
+			return "", err
+		}
+	}
+	if err := s.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return "", err
+	}
+	n, err := s.Read(make([]byte, 64))
+	if err != nil {
+		return "", err
+	}
+	if n == half {
+		return "kept", nil
+	}
+	return "none", nil
+}

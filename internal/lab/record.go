@@ -1,0 +1,215 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"finack/capture"
+	"finack/decode"
+	"finack/internal/pipeline"
+	"finack/raw"
+	"finack/trace"
+)
+
+// recorder captures loopback and keeps the events of every connection.
+type recorder struct {
+	src    *capture.Live
+	cancel context.CancelFunc
+	done   chan error
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and made anew when events come
+	events  map[uint64][]trace.Event
+}
+
+// record starts a recorder.
+func record(ctx context.Context) (*recorder, error) {
+	src, err := capture.OpenLive(&capture.LiveConfig{Interface: "lo", Buffer: 4 << 20})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	r := &recorder{
+		src: src, cancel: cancel, done: make(chan error, 1),
+		changed: make(chan struct{}), events: map[uint64][]trace.Event{},
+	}
+	go func() {
+		totals, err := pipeline.Run(ctx, pipeline.Config{
+			Source: src, Live: true, Tracker: &trace.Config{All: true}, Events: r.add,
+		})
+		if err == nil && totals.Dropped > 0 {
+			err = checkf("%d frames lost by the capture", totals.Dropped)
+		}
+		r.done <- err
+	}()
+	return r, nil
+}
+
+func (r *recorder) add(events []trace.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range events {
+		e := &events[i]
+		r.events[e.Conn] = append(r.events[e.Conn], *e)
+	}
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// find returns the events of the connection or flow whose client is there.
+func (r *recorder) find(client net.Addr) []trace.Event {
+	ap, err := netip.ParseAddrPort(client.String())
+	if err != nil {
+		return nil
+	}
+	want := decode.EndpointOf(ap)
+	var last []trace.Event
+	for _, events := range r.events {
+		if events[0].Client == want && (last == nil || events[0].Conn > last[0].Conn) {
+			last = events
+		}
+	}
+	return last
+}
+
+// ends returns client and server of a connection.
+func (r *recorder) ends(client net.Addr) [2]decode.Endpoint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	events := r.find(client)
+	if events == nil {
+		return [2]decode.Endpoint{}
+	}
+	return [2]decode.Endpoint{events[0].Client, events[0].Server}
+}
+
+// wait returns a connection's events once they hold as many of each kind as
+// kinds has.
+func (r *recorder) wait(ctx context.Context, client net.Addr, kinds ...trace.Kind) ([]trace.Event, error) {
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for {
+		r.mu.Lock()
+		events, changed := append([]trace.Event(nil), r.find(client)...), r.changed
+		r.mu.Unlock()
+		if holds(events, kinds) {
+			return events, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-timeout.C:
+			return nil, checkf("the capture did not show the end of %s in %v", client, patience)
+		}
+	}
+}
+
+func holds(events []trace.Event, kinds []trace.Kind) bool {
+	need := map[trace.Kind]int{}
+	for _, k := range kinds {
+		need[k]++
+	}
+	for i := range events {
+		need[events[i].Kind]--
+	}
+	for _, n := range need {
+		if n > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// stop ends the recording.
+func (r *recorder) stop() error {
+	r.cancel()
+	return errors.Join(<-r.done, r.src.Close())
+}
+
+// counter is a capturing socket that counts what it sees of each connection.
+type counter struct {
+	socket  raw.Socket
+	times   int // how often it sees a packet on loopback
+	why     string
+	conn    *raw.Conn
+	link    decode.LinkType
+	decoder decode.Decoder
+	seen    map[[2]decode.Endpoint]tally
+	buf     []byte
+}
+
+type tally struct{ packets, bytes int }
+
+// openCounters opens the capturing sockets that the demo compares.
+func openCounters() ([]*counter, error) {
+	list := []*counter{
+		{
+			socket: raw.Socket{Domain: raw.AF_INET, Type: raw.SOCK_RAW, Protocol: raw.IPPROTO_TCP},
+			link:   decode.LinkRaw, times: 1, why: "each once; on a real link inbound only",
+		},
+		{
+			socket: raw.Socket{Domain: raw.AF_PACKET, Type: raw.SOCK_DGRAM, Protocol: raw.ETH_P_IP},
+			link:   decode.LinkRaw, times: 1, why: "each once; on a real link inbound only",
+		},
+		{
+			socket: raw.Socket{Domain: raw.AF_PACKET, Type: raw.SOCK_RAW, Protocol: raw.ETH_P_ALL},
+			link:   decode.LinkEthernet, times: 2, why: "each twice: as sent and as received",
+		},
+	}
+	for i, c := range list {
+		conn, err := raw.Open(c.socket, &raw.Config{ReceiveBuffer: 1 << 20})
+		if err != nil {
+			for _, open := range list[:i] {
+				_ = open.conn.Close()
+			}
+			return nil, err
+		}
+		c.conn, c.buf = conn, make([]byte, 1<<16)
+		c.seen = map[[2]decode.Endpoint]tally{}
+	}
+	return list, nil
+}
+
+// drain reads what the kernel holds for the socket.
+func (c *counter) drain() error {
+	for {
+		// What was sent on loopback has arrived: nothing has to be waited for.
+		if err := c.conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+			return err
+		}
+		n, _, err := c.conn.ReadFrom(c.buf)
+		if nerr := net.Error(nil); errors.As(err, &nerr) && nerr.Timeout() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var p decode.Packet
+		if c.decoder.Decode(&decode.Frame{Link: c.link, Wire: n, Data: c.buf[:n]}, &p) != nil {
+			continue
+		}
+		key := [2]decode.Endpoint{p.Src, p.Dst}
+		t := c.seen[key]
+		t.packets, t.bytes = t.packets+1, t.bytes+n
+		c.seen[key] = t
+	}
+}
+
+// of returns what was seen of a connection in both directions.
+func (c *counter) of(a, b decode.Endpoint) (packets, bytes int) {
+	there, back := c.seen[[2]decode.Endpoint{a, b}], c.seen[[2]decode.Endpoint{b, a}]
+	return there.packets + back.packets, there.bytes + back.bytes
+}
+
+// total is how many packets were seen in all.
+func (c *counter) total() (n int) {
+	for _, t := range c.seen {
+		n += t.packets
+	}
+	return n
+}
