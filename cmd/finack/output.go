@@ -91,6 +91,20 @@ func (o *output) prepare(s std, snaplen uint32) (cfg pipeline.Config, done func(
 	return cfg, done, nil
 }
 
+// checkWrite refuses to write over a file that is being read.
+func (o *output) checkWrite(files []string) error {
+	out, err := os.Stat(o.write)
+	if o.write == "" || err != nil {
+		return nil
+	}
+	for _, name := range files {
+		if in, err := os.Stat(name); err == nil && os.SameFile(in, out) {
+			return usagef("-w %s: is the file to read", o.write)
+		}
+	}
+	return nil
+}
+
 // conclude says on stderr what was lost or left out, and decides the status.
 func (o *output) conclude(s std, totals *render.Totals, err error) error {
 	if errors.Is(err, os.ErrClosed) {

@@ -26,7 +26,7 @@ filter in tcpdump's language; -- ends the files.`,
 		Example: `  finack read trace.pcapng
   finack read trace.pcap 'tcp port 80 and host 10.0.0.1'
   tcpdump -i eth0 -U -w - | finack read -`,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			files, filter := splitArgs(args, cmd.ArgsLenAtDash())
 			files = append(named, files...)
 			if len(files) == 0 {
@@ -36,6 +36,9 @@ filter in tcpdump's language; -- ends the files.`,
 				return usagef("read: no file named: see finack read --help")
 			}
 			if err := checkFilter(filter); err != nil {
+				return err
+			}
+			if err := o.checkWrite(files); err != nil {
 				return err
 			}
 			src, err := capture.OpenFiles(files, &capture.FileConfig{Filter: filter, Stdin: s.in})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -67,14 +68,11 @@ func forFilter(filter string) string {
 	return " for " + filter
 }
 
-// needsPrivilege adds to a refusal the line that helps.
+// needsPrivilege makes a refusal name this program, so that the line can be pasted.
 func needsPrivilege(err error) error {
-	if exitStatus(err) != exitDenied {
+	self, perr := os.Executable()
+	if perr != nil || exitStatus(err) != exitDenied {
 		return err
 	}
-	self, perr := os.Executable()
-	if perr != nil {
-		self = "finack"
-	}
-	return &statusError{exitDenied, fmt.Errorf("%w: use sudo, or once: sudo setcap cap_net_raw+ep %s", err, self)}
+	return &statusError{exitDenied, errors.New(strings.ReplaceAll(err.Error(), "PROGRAM", self))}
 }

@@ -346,6 +346,10 @@ func (d *demo) tables(all ...transport) error {
 		fmt.Fprintf(&b, " %-46s %3d  %s\n", c.socket, n, c.why)
 	}
 	fmt.Fprintf(&b, " %-46s %3d  %s\n", "finack (AF_PACKET ring, ETH_P_ALL)", segments, "each once: lo's copies are left out")
-	_, err := io.WriteString(d.out, strings.ReplaceAll(b.String(), " \n", "\n"))
-	return err
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(d.out, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
