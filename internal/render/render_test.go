@@ -1,0 +1,245 @@
+package render
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"finack/decode"
+	"finack/trace"
+)
+
+// story is one connection with a half-close, a reused 4-tuple, a refused one
+// over IPv6, a UDP exchange that ends in an ICMP error, and what they lead to.
+func story(t testing.TB) (events []trace.Event, conns []*trace.Conn) {
+	t.Helper()
+	client := decode.EndpointOf(netip.MustParseAddrPort("10.0.0.1:40000"))
+	server := decode.EndpointOf(netip.MustParseAddrPort("10.0.0.2:80"))
+	v6 := decode.EndpointOf(netip.MustParseAddrPort("[2001:db8::1]:40001"))
+	v6srv := decode.EndpointOf(netip.MustParseAddrPort("[2001:db8::2]:81"))
+	tr := trace.New(&trace.Config{All: true})
+	at := decode.TimestampOf(time.Date(2026, 1, 2, 3, 4, 5, 1, time.UTC))
+	send := func(from, to decode.Endpoint, f decode.Flags, seq, ack uint32, n int) {
+		at = at.Add(time.Millisecond)
+		p := decode.Packet{
+			Time: at, Proto: decode.ProtoTCP, Version: 4, Src: from, Dst: to, Len: n,
+			Segment: decode.Segment{Seq: seq, Ack: ack, Flags: f, Window: 512},
+		}
+		events = tr.Observe(&p, events)
+	}
+	send(client, server, decode.SYN, 100, 0, 0)
+	send(server, client, decode.SYN|decode.ACK, 300, 101, 0)
+	send(client, server, decode.ACK, 101, 301, 0)
+	send(client, server, decode.PSH|decode.ACK, 101, 301, 5)
+	send(client, server, decode.PSH|decode.ACK, 101, 301, 5)
+	send(client, server, decode.FIN|decode.ACK, 106, 301, 0)
+	send(server, client, decode.ACK, 301, 107, 0)
+	send(server, client, decode.RST, 999, 0, 0)
+	send(server, client, decode.PSH|decode.ACK, 301, 107, 20000)
+	send(server, client, decode.FIN|decode.ACK, 20301, 107, 0)
+	send(client, server, decode.ACK, 107, 20302, 0)
+	at = at.Add(time.Second)
+	send(server, client, decode.FIN|decode.ACK, 20301, 107, 0)
+	send(client, server, decode.ACK, 107, 20302, 0)
+	send(client, server, decode.SYN, 90000, 0, 0)
+	send(v6, v6srv, decode.SYN, 1, 0, 0)
+	send(v6srv, v6, decode.RST|decode.ACK, 0, 2, 0)
+	udp := decode.Packet{Time: at, Proto: decode.ProtoUDP, Version: 4, Src: client, Dst: server, Len: 5}
+	events = tr.Observe(&udp, events)
+	events = tr.Observe(&decode.Packet{
+		Time: at, Proto: decode.ProtoICMP, Version: 4, Src: server, Dst: client,
+		ICMP: decode.ICMP{Type: 3, Code: 3, Error: true, QuotedProto: decode.ProtoUDP, QuotedSrc: client, QuotedDst: server},
+	}, events)
+	events = tr.Observe(&decode.Packet{
+		Time: at, Proto: decode.ProtoICMP, Version: 4, Src: server, Dst: client, ICMP: decode.ICMP{Type: 8},
+	}, events)
+	events = tr.Advance(at.Add(61*time.Second), events)
+	for c := range tr.Conns() {
+		conns = append(conns, c)
+	}
+	return events, conns
+}
+
+func TestText(t *testing.T) {
+	events, conns := story(t)
+	var tx Text
+	var got []byte
+	for i := range events {
+		got = tx.AppendEvent(got, &events[i])
+	}
+	for _, c := range conns {
+		got = tx.AppendConn(got, c)
+	}
+	const want = `03:04:05.001000 #1   10.0.0.1:40000 → 10.0.0.2:80
+03:04:05.001000 #1   → SYN      seq=0                  SYN_SENT
+03:04:05.002000 #1   ← SYN+ACK  seq=0 ack=1                         SYN_RECEIVED
+03:04:05.003000 #1   → ACK      seq=1 ack=1            ESTABLISHED  ESTABLISHED
+03:04:05.004000 #1   → PSH+ACK  seq=1 ack=1 len=5
+03:04:05.005000 #1   → PSH+ACK  seq=1 ack=1 len=5, retransmission
+03:04:05.006000 #1   → FIN+ACK  seq=6 ack=1            FIN_WAIT_1
+03:04:05.007000 #1   ← ACK      seq=1 ack=7            FIN_WAIT_2   CLOSE_WAIT
+03:04:05.008000 #1   ← RST      seq=699
+03:04:05.008000 #1   ! reset-out-of-place: not at RCV.NXT: challenge ACK or dropped (RFC 5961 section 3.2)
+03:04:05.009000 #1   ← PSH+ACK  seq=1 ack=7 len=20000
+03:04:05.010000 #1   ← FIN+ACK  seq=20001 ack=7                     LAST_ACK
+03:04:05.011000 #1   → ACK      seq=7 ack=20002        TIME_WAIT    CLOSED
+#1 10.0.0.1:40000 → 10.0.0.2:80 closed by client, four-step, 10 ms; client TIME_WAIT (60 s left), server CLOSED; 6+5 segments, 10 B →, 20 kB ←, 1 retransmitted
+`
+	if d := cmp.Diff(want, string(got[:min(len(got), len(want))])); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+	for _, line := range []string{
+		"#1   server CLOSED → LAST_ACK, revised: what was taken as said did not arrive",
+		"#2   → SYN      seq=0                  SYN_SENT, 4-tuple used again",
+		"#3 [2001:db8::1]:40001 → [2001:db8::2]:81 refused by server, 1 ms; client CLOSED, server CLOSED",
+		"#4   ! ICMP port unreachable: answers a packet of the client",
+		"! ICMP echo request, 10.0.0.2 → 10.0.0.1",
+		"#4 10.0.0.1:40000 → 10.0.0.2:80 UDP, 1+0 datagrams, 5 B →, 0 B ←; ICMP says: port unreachable",
+		"#2 10.0.0.1:40000 → 10.0.0.2:80 unanswered SYN",
+	} {
+		if !strings.Contains(string(got), line) {
+			t.Errorf("no line with %q in\n%s", line, got)
+		}
+	}
+	for line := range strings.Lines(string(got)) {
+		if strings.Contains(line, " seq=") && width([]byte(line)) > 81 && !strings.Contains(line, ", ") {
+			t.Errorf("longer than 80 columns: %s", line)
+		}
+	}
+}
+
+func TestColorChangesNoText(t *testing.T) {
+	events, _ := story(t)
+	plainText, colored := Text{}, Text{Color: true}
+	for i := range events {
+		want := plainText.AppendEvent(nil, &events[i])
+		got := colored.AppendEvent(nil, &events[i])
+		if width(got) != width(want) {
+			t.Errorf("%q is not as wide as %q", got, want)
+		}
+	}
+}
+
+func TestJSONIsValid(t *testing.T) {
+	events, conns := story(t)
+	var j JSON
+	var got []byte
+	for i := range events {
+		got = j.AppendEvent(got, &events[i])
+	}
+	for _, c := range conns {
+		got = j.AppendConn(got, c)
+	}
+	got = j.AppendTotals(got, &Totals{Frames: 3})
+	types := map[string]int{}
+	for line := range strings.Lines(string(got)) {
+		if !strings.HasPrefix(line, `{"type":"`) {
+			t.Errorf("type is not first: %s", line)
+		}
+		var o map[string]any
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		types[o["type"].(string)]++
+	}
+	want := map[string]int{
+		"segment": 16, "transition": types["transition"], "anomaly": 1, "datagram": 3,
+		"connection": 3, "datagram_flow": 1, "summary": 1,
+	}
+	if d := cmp.Diff(want, types); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+// The Community ID specification's own examples.
+func TestCommunityID(t *testing.T) {
+	for _, tt := range []struct {
+		proto    decode.Proto
+		src, dst string
+		want     string
+	}{
+		{decode.ProtoTCP, "128.232.110.120:34855", "66.35.250.204:80", "1:LQU9qZlK+B5F3KDmev6m5PMibrg="},
+		{decode.ProtoTCP, "66.35.250.204:80", "128.232.110.120:34855", "1:LQU9qZlK+B5F3KDmev6m5PMibrg="},
+		{decode.ProtoUDP, "192.168.1.52:54585", "8.8.8.8:53", "1:d/FP5EW3wiY1vCndhwleRRKHowQ="},
+	} {
+		c := trace.Conn{
+			Proto:  tt.proto,
+			Client: decode.EndpointOf(netip.MustParseAddrPort(tt.src)),
+			Server: decode.EndpointOf(netip.MustParseAddrPort(tt.dst)),
+		}
+		if got := string(appendCommunityID(nil, &c)); got != tt.want {
+			t.Errorf("%v %s %s: %s, want %s", tt.proto, tt.src, tt.dst, got, tt.want)
+		}
+	}
+}
+
+func TestUnits(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 s", 9: "9 ns", 1500: "1.5 µs", 80 * time.Millisecond: "80 ms",
+		80500 * time.Microsecond: "80.5 ms", 1234 * time.Millisecond: "1.23 s",
+		60 * time.Second: "60 s", 15 * time.Minute: "15 min", -5: "0 s",
+	} {
+		if got := string(appendDuration(nil, d)); got != want {
+			t.Errorf("%d ns: %q, want %q", int64(d), got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		0: "0", 1: "0.000000001", 1100 * time.Millisecond: "1.1", 60 * time.Second: "60", -1500 * time.Millisecond: "-1.5",
+	} {
+		if got := string(appendSeconds(nil, d)); got != want {
+			t.Errorf("%d ns: %q, want %q", int64(d), got, want)
+		}
+	}
+	for n, want := range map[uint64]string{0: "0 B", 9999: "9999 B", 10000: "10 kB", 1_500_000: "1.5 MB", 999_999: "1 MB"} {
+		if got := string(appendBytes(nil, n)); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
+
+// Rendering allocates nothing, whatever the event.
+func TestRenderAllocatesNothing(t *testing.T) {
+	events, conns := story(t)
+	buf := make([]byte, 0, 1<<16)
+	for name, r := range map[string]interface {
+		AppendEvent([]byte, *trace.Event) []byte
+		AppendConn([]byte, *trace.Conn) []byte
+	}{
+		"text": &Text{}, "color": &Text{Color: true, Location: time.FixedZone("x", 3600)}, "json": &JSON{},
+	} {
+		if n := testing.AllocsPerRun(100, func() {
+			buf = buf[:0]
+			for i := range events {
+				buf = r.AppendEvent(buf, &events[i])
+			}
+			for _, c := range conns {
+				buf = r.AppendConn(buf, c)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkText(b *testing.B) { benchmark(b, &Text{}) }
+func BenchmarkJSON(b *testing.B) { benchmark(b, &JSON{}) }
+
+func benchmark(b *testing.B, r interface {
+	AppendEvent([]byte, *trace.Event) []byte
+},
+) {
+	events, _ := story(b)
+	buf := make([]byte, 0, 4096)
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		buf = r.AppendEvent(buf[:0], &events[i])
+		if i++; i == len(events) {
+			i = 0
+		}
+	}
+}
