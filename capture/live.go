@@ -8,8 +8,9 @@ import (
 
 // LiveConfig says what to capture; nil and zero values mean the defaults.
 type LiveConfig struct {
-	// Interface is the interface's name; "" and "any" are all interfaces,
-	// whose frames come cooked (LINUX_SLL2).
+	// Interface is the interface's name. Its frames come with an Ethernet
+	// header, as raw IP where it carries nothing else (tun, ppp, sit), else
+	// cooked (LINUX_SLL2). "" and "any" are all interfaces, always cooked.
 	Interface string
 	// Filter is an expression in tcpdump's language, pcap-filter(7).
 	Filter string
@@ -19,6 +20,8 @@ type LiveConfig struct {
 	// is taken where the kernel has not so much. Default 32 MiB: half a second
 	// of a stalled reader at 0.6 million small frames a second.
 	Buffer int
+	// Promiscuous has the interface receive frames to other hosts too. It means nothing on "any".
+	Promiscuous bool
 }
 
 const (

@@ -23,18 +23,19 @@ import (
 // they are full, and after a millisecond at the latest.
 type Live struct {
 	cfg    LiveConfig
-	link   decode.LinkType
-	cooked bool // SOCK_DGRAM: no link header; one of LINUX_SLL2 is made
+	link   decode.LinkType // of all frames
 	conn   *raw.Conn
 	raw    syscall.RawConn
+	poll   func(fd uintptr) bool // l.readyOrFailed; made once, so that waiting allocates nothing
 	closed atomic.Bool
 
 	mu     sync.Mutex // held while a frame is read: the ring stays mapped
 	ring   []byte     // nil when unmapped
 	blocks int
-	block  int // the one being read, or awaited
-	left   int // frames left in it
-	off    int // of the next frame, in the ring
+	block  int   // the one being read, or awaited
+	left   int   // frames left in it
+	off    int   // of the next frame, in the ring
+	failed error // what poll found on the socket
 
 	frames   atomic.Uint64
 	loCopies atomic.Uint64
@@ -75,6 +76,7 @@ var native = binary.NativeEndian
 // place before the socket is bound: nothing unfiltered slips in.
 func OpenLive(cfg *LiveConfig) (*Live, error) {
 	l := &Live{}
+	l.poll = l.readyOrFailed
 	if cfg != nil {
 		l.cfg = *cfg
 	}
@@ -95,19 +97,22 @@ func OpenLive(cfg *LiveConfig) (*Live, error) {
 
 // open makes the socket, in packet(7)'s order: options, filter, ring, bind.
 func (l *Live) open(filter []bpf.RawInstruction) error {
-	index := 0
-	sock := raw.Socket{Domain: raw.AF_PACKET, Type: raw.SOCK_DGRAM}
-	l.cooked, l.link = true, decode.LinkSLL2
+	index, typ := 0, raw.SOCK_DGRAM
+	l.link = decode.LinkSLL2
 	if !l.cfg.any() {
-		ifi, err := net.InterfaceByName(l.cfg.Interface)
+		iface, err := net.InterfaceByName(l.cfg.Interface)
+		if sys := (*os.SyscallError)(nil); errors.As(err, &sys) {
+			return err
+		}
 		if err != nil {
 			return ErrNoInterface
 		}
-		index = ifi.Index
-		if hasEthernetHeader(l.cfg.Interface) {
-			sock.Type, l.cooked, l.link = raw.SOCK_RAW, false, decode.LinkEthernet
+		index = iface.Index
+		if typ, l.link, err = linkOf(l.cfg.Interface); err != nil {
+			return err
 		}
 	}
+	sock := raw.Socket{Domain: raw.AF_PACKET, Type: typ}
 	var err error
 	if l.conn, err = raw.Open(sock, &raw.Config{Filter: filter}); err != nil {
 		return err
@@ -116,27 +121,54 @@ func (l *Live) open(filter []bpf.RawInstruction) error {
 		return err
 	}
 	var operr error
-	err = l.raw.Control(func(fd uintptr) { operr = l.mapRing(int(fd)) })
-	if err = errors.Join(err, operr); err != nil {
+	err = l.raw.Control(func(fd uintptr) {
+		if operr = l.mapRing(int(fd)); operr == nil && l.cfg.Promiscuous && index != 0 {
+			operr = promiscuous(int(fd), index)
+		}
+	})
+	if err == nil {
+		err = operr
+	}
+	if err != nil {
 		return err
 	}
 	return l.conn.Bind(&raw.Addr{Interface: index, Protocol: raw.ETH_P_ALL})
 }
 
-// hasEthernetHeader reports whether frames of an interface begin with an
-// Ethernet header; those of other kinds are captured cooked.
-func hasEthernetHeader(name string) bool {
+// linkOf returns what frames of an interface begin with, and the socket type
+// that gives them so. Of interfaces that it does not know, SOCK_DGRAM gives what
+// follows the link header, and the frames are cooked.
+func linkOf(name string) (raw.Type, decode.LinkType, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return false
+		return 0, 0, opError("socket", err)
 	}
 	defer unix.Close(fd)
 	ifr, err := unix.NewIfreq(name)
-	if err != nil || unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, ifr) != nil {
-		return false
+	if err != nil {
+		return 0, 0, err
 	}
-	hatype := ifr.Uint16() // of a sockaddr, the family: an ARPHRD_ value (netdevice(7))
-	return hatype == unix.ARPHRD_ETHER || hatype == unix.ARPHRD_LOOPBACK
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, ifr); err != nil {
+		return 0, 0, opError("ioctl(SIOCGIFHWADDR)", err)
+	}
+	switch ifr.Uint16() { // of a sockaddr, the family: an ARPHRD_ value (netdevice(7))
+	case unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK:
+		return raw.SOCK_RAW, decode.LinkEthernet, nil
+	case unix.ARPHRD_NONE, unix.ARPHRD_RAWIP, unix.ARPHRD_PPP, unix.ARPHRD_TUNNEL, unix.ARPHRD_TUNNEL6, unix.ARPHRD_SIT:
+		return raw.SOCK_DGRAM, decode.LinkRaw, nil
+	default:
+		return raw.SOCK_DGRAM, decode.LinkSLL2, nil
+	}
+}
+
+// promiscuous has the interface receive everything until the socket is closed.
+func promiscuous(fd, index int) error {
+	mreq := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}
+	err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq)
+	if err != nil {
+		return opError("setsockopt(PACKET_ADD_MEMBERSHIP)", err)
+	}
+	return nil
 }
 
 // mapRing makes the ring and maps it, a smaller one where memory is short.
@@ -171,34 +203,76 @@ func opError(call string, err error) error {
 }
 
 // ReadFrame implements Source. Frames that are at hand are returned even when
-// the deadline has passed.
+// the deadline has passed. After ErrInterfaceDown it may be called again.
 func (l *Live) ReadFrame(f *decode.Frame) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for {
-		if l.closed.Load() {
-			return net.ErrClosed
-		}
-		if l.left == 0 {
-			if err := l.await(); err != nil {
-				return err
-			}
-			continue
-		}
-		if l.take(f) {
+	for !l.closed.Load() {
+		if l.next() {
+			l.fill(f)
+			l.advance()
 			l.frames.Add(1)
 			return nil
 		}
-		l.loCopies.Add(1)
+		if err := l.await(); err != nil {
+			return err
+		}
 	}
+	return net.ErrClosed
 }
 
-// Buffered reports whether a frame is at hand, so that ReadFrame would not
-// block. It is for the reading goroutine.
+// Buffered reports whether the next ReadFrame returns without waiting. It is
+// for the reading goroutine.
 func (l *Live) Buffered() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.left > 0 || l.ring != nil && l.ready()
+	return l.closed.Load() || l.next()
+}
+
+// next goes to the next frame to be returned, and reports whether the kernel
+// has handed over one.
+func (l *Live) next() bool {
+	for {
+		for l.left == 0 {
+			if !l.ready() {
+				return false
+			}
+			base := l.block * blockSize
+			l.left = int(native.Uint32(l.ring[base+blockNumPkts:]))
+			l.off = base + int(native.Uint32(l.ring[base+blockFirstPkt:]))
+			if l.left == 0 {
+				l.handBack()
+			}
+		}
+		if !l.loCopy() {
+			return true
+		}
+		l.loCopies.Add(1)
+		l.advance()
+	}
+}
+
+// loCopy reports whether the frame at l.off is the loopback's second copy:
+// there every packet passes twice, and the outgoing one is left out.
+func (l *Live) loCopy() bool {
+	sll := l.ring[l.off+hdrSize:]
+	return sll[sllPkttype] == unix.PACKET_OUTGOING && native.Uint16(sll[sllHatype:]) == unix.ARPHRD_LOOPBACK
+}
+
+// advance leaves the frame at l.off behind; with the last one, its block.
+func (l *Live) advance() {
+	l.left--
+	if l.left == 0 {
+		l.handBack()
+		return
+	}
+	l.off += int(native.Uint32(l.ring[l.off+hdrNext:]))
+}
+
+// handBack gives the block back to the kernel and goes to the next one.
+func (l *Live) handBack() {
+	storeStatus(l.ring, l.block*blockSize+blockStatus, unix.TP_STATUS_KERNEL)
+	l.block = (l.block + 1) % l.blocks
 }
 
 // ready reports whether the kernel has handed the awaited block over.
@@ -206,36 +280,25 @@ func (l *Live) ready() bool {
 	return loadStatus(l.ring, l.block*blockSize+blockStatus)&unix.TP_STATUS_USER != 0
 }
 
-// await waits for the next block and goes to its first frame.
+// await waits for the next block, at most to the deadline.
 func (l *Live) await() error {
-	if !l.ready() {
-		var down error
-		err := l.raw.Read(func(fd uintptr) bool {
-			if l.ready() {
-				return true
-			}
-			down = socketError(int(fd))
-			return down != nil
-		})
-		if err = errors.Join(err, down); err != nil {
-			return unjoin(err)
-		}
+	err := l.raw.Read(l.poll)
+	if err == nil {
+		err, l.failed = l.failed, nil
 	}
-	base := l.block * blockSize
-	l.left = int(native.Uint32(l.ring[base+blockNumPkts:]))
-	l.off = base + int(native.Uint32(l.ring[base+blockFirstPkt:]))
-	if l.left == 0 {
-		l.handBack()
-	}
-	return nil
-}
-
-// unjoin returns the only error of a join.
-func unjoin(err error) error {
-	if j, ok := err.(interface{ Unwrap() []error }); ok && len(j.Unwrap()) == 1 {
-		return j.Unwrap()[0]
+	if err == ErrInterfaceDown {
+		return fmt.Errorf("read live %s: %w", l.cfg.name(), err)
 	}
 	return err
+}
+
+// readyOrFailed reports whether there is something to be told, a block or an error.
+func (l *Live) readyOrFailed(fd uintptr) bool {
+	if l.ready() {
+		return true
+	}
+	l.failed = socketError(int(fd))
+	return l.failed != nil
 }
 
 // socketError returns what is pending on the socket: ENETDOWN when its
@@ -254,35 +317,10 @@ func socketError(fd int) error {
 	}
 }
 
-// handBack gives the block back to the kernel and goes to the next one.
-func (l *Live) handBack() {
-	storeStatus(l.ring, l.block*blockSize+blockStatus, unix.TP_STATUS_KERNEL)
-	l.block = (l.block + 1) % l.blocks
-}
-
-// take copies the frame at l.off and goes to the next. It returns false for
-// the loopback's second copies: there every packet passes twice, and the
-// outgoing one is left out.
-func (l *Live) take(f *decode.Frame) bool {
+// fill makes a Frame of the one at l.off.
+func (l *Live) fill(f *decode.Frame) {
 	hdr := l.ring[l.off:]
 	sll := hdr[hdrSize:]
-	pkttype := sll[sllPkttype]
-	hatype := native.Uint16(sll[sllHatype:])
-	keep := pkttype != unix.PACKET_OUTGOING || hatype != unix.ARPHRD_LOOPBACK
-	if keep {
-		l.fill(f, hdr, sll)
-	}
-	l.left--
-	if l.left == 0 {
-		l.handBack()
-	} else {
-		l.off += int(native.Uint32(hdr[hdrNext:]))
-	}
-	return keep
-}
-
-// fill makes a Frame of what the ring holds.
-func (l *Live) fill(f *decode.Frame, hdr, sll []byte) {
 	sec, nsec := native.Uint32(hdr[hdrSec:]), native.Uint32(hdr[hdrNsec:])
 	f.Time = decode.Timestamp(int64(sec)*1e9 + int64(nsec))
 	f.Link = l.link
@@ -293,12 +331,14 @@ func (l *Live) fill(f *decode.Frame, hdr, sll []byte) {
 	data := hdr[mac : mac+int(native.Uint32(hdr[hdrSnaplen:]))]
 
 	switch sll[sllPkttype] {
+	case unix.PACKET_HOST, unix.PACKET_BROADCAST, unix.PACKET_MULTICAST:
+		f.Dir = decode.DirInbound
 	case unix.PACKET_OUTGOING:
 		f.Dir = decode.DirOutbound
 	case unix.PACKET_OTHERHOST:
 		f.Dir = decode.DirOther
 	default:
-		f.Dir = decode.DirInbound
+		f.Dir = decode.DirUnknown
 	}
 	switch {
 	case status&unix.TP_STATUS_CSUMNOTREADY != 0:
@@ -315,39 +355,56 @@ func (l *Live) fill(f *decode.Frame, hdr, sll []byte) {
 	if status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
 		tpid = native.Uint16(hdr[hdrVLAN+4:])
 	}
-	f.Data = f.Data[:0]
+	head := f.Data[:0]
 	be := binary.BigEndian
 	switch {
-	case l.cooked:
-		// LINUX_SLL2: protocol, reserved, ifindex, hatype, pkttype, halen, address.
+	case l.link == decode.LinkSLL2:
+		// Protocol, reserved, ifindex, hatype, pkttype, halen, address. A tag's
+		// own type is the protocol; the rest of it begins the payload.
 		proto := be.Uint16(sll[sllProtocol:])
-		first := proto
 		if tagged {
-			first = tpid
+			if innerTag(proto, data) {
+				proto = unix.ETH_P_8021Q
+			}
+			head = be.AppendUint16(head, tpid)
+		} else {
+			head = be.AppendUint16(head, proto)
 		}
-		f.Data = be.AppendUint16(f.Data, first)
-		f.Data = append(f.Data, 0, 0)
-		f.Data = be.AppendUint32(f.Data, f.Iface)
-		f.Data = be.AppendUint16(f.Data, native.Uint16(sll[sllHatype:]))
-		f.Data = append(f.Data, sll[sllPkttype:sllSize]...)
+		head = append(head, 0, 0)
+		head = be.AppendUint32(head, f.Iface)
+		head = be.AppendUint16(head, native.Uint16(sll[sllHatype:]))
+		head = append(head, sll[sllPkttype:sllSize]...)
 		if tagged {
-			f.Data = be.AppendUint16(f.Data, tci)
-			f.Data = be.AppendUint16(f.Data, proto)
+			head = be.AppendUint16(head, tci)
+			head = be.AppendUint16(head, proto)
 		}
-		f.Data = append(f.Data, data...)
-		f.Wire += sllSize
-	case tagged && len(data) >= 12:
-		f.Data = append(f.Data, data[:12]...)
-		f.Data = be.AppendUint16(f.Data, tpid)
-		f.Data = be.AppendUint16(f.Data, tci)
-		f.Data = append(f.Data, data[12:]...)
-	default:
-		f.Data = append(f.Data, data...)
-		return
+	case l.link == decode.LinkEthernet && tagged && len(data) >= 12:
+		head = append(head, data[:12]...) // both addresses
+		head = be.AppendUint16(head, tpid)
+		head = be.AppendUint16(head, tci)
+		f.Wire -= 12
+		data = data[12:]
 	}
-	if tagged {
-		f.Wire += 4
+	f.Wire += len(head)
+	f.Data = append(head, data...)
+	f.Data = f.Data[:min(len(f.Data), l.cfg.Snaplen)]
+}
+
+// innerTag reports whether data, of a frame that had an outer VLAN tag, begins
+// with another one. On SOCK_DGRAM, Linux since 6.11 tells the protocol behind
+// all tags, although it leaves the inner ones in place.
+func innerTag(proto uint16, data []byte) bool {
+	version := byte(4)
+	if proto == unix.ETH_P_IPV6 {
+		version = 6
+	} else if proto != unix.ETH_P_IP {
+		return false
 	}
+	if len(data) < 4 || data[0]>>4 == version {
+		return false
+	}
+	next := binary.BigEndian.Uint16(data[2:])
+	return next == proto || next == unix.ETH_P_8021Q || next == unix.ETH_P_8021AD
 }
 
 // SetReadDeadline implements Source.

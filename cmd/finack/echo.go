@@ -78,14 +78,18 @@ seen on the wire; that needs CAP_NET_RAW. Ctrl-C stops it gracefully.`,
 				return err
 			}
 			defer srv.Close()
-			for i, a := range srv.Addrs() {
-				fmt.Fprintf(s.err, "finack: echoing on %s://%s\n", eps[i].Network, a)
-			}
 			traced := func() error { return nil }
+			// The trace begins before anybody is told where to connect, and ends
+			// after the server's own last FIN.
+			traceCtx, endTrace := context.WithCancel(context.WithoutCancel(cmd.Context()))
+			defer endTrace()
 			if trace {
-				if traced, err = startTrace(cmd.Context(), s, &o, srv.Addrs()); err != nil {
+				if traced, err = startTrace(traceCtx, s, &o, srv.Addrs()); err != nil {
 					return err
 				}
+			}
+			for i, a := range srv.Addrs() {
+				fmt.Fprintf(s.err, "finack: echoing on %s://%s\n", eps[i].Network, a)
 			}
 			served := make(chan struct{})
 			go func() {
@@ -97,6 +101,7 @@ seen on the wire; that needs CAP_NET_RAW. Ctrl-C stops it gracefully.`,
 			defer cancel()
 			err = srv.Shutdown(ctx)
 			<-served
+			endTrace()
 			return errors.Join(err, traced())
 		},
 	}

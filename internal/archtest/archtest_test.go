@@ -122,6 +122,9 @@ func TestArchitecture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(files) == 0 {
+		t.Fatal("no Go files found")
+	}
 	for _, r := range rules {
 		t.Run(r.name, func(t *testing.T) {
 			for _, v := range violations(r, fset, files) {

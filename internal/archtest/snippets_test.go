@@ -107,7 +107,7 @@ import "finack/tracetest"
 			"capture/a_linux.go":          "package capture\nimport \"golang.org/x/sys/unix\"\n",
 		},
 		want: []string{
-			"cmd/finack/a_linux.go:2:8: internal/echo imports golang.org/x/sys/unix",
+			"cmd/finack/a_linux.go:2:8: cmd/finack imports golang.org/x/sys/unix",
 			"internal/echo/a_linux.go:2:8: internal/echo imports golang.org/x/sys/unix",
 		},
 	},

@@ -344,16 +344,16 @@ func (c *client) finish(ctx context.Context) error {
 // the next one may fare better; only one that cannot be sent is an error.
 func (c *client) exchangeDatagram(ctx context.Context, seq uint64) error {
 	_, err := c.conn.Write(c.out)
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	if errors.Is(err, syscall.ECONNREFUSED) && !c.ep.isUnix() {
 		// The socket tells of an earlier datagram's fate first; this one was
 		// not sent. Telling clears it.
 		c.res.End = EndRefused
 		_, err = c.conn.Write(c.out)
 	}
 	if err != nil {
-		err = c.explain(err)
-		c.tell(Reply{Seq: seq, Err: err})
-		return err
+		c.res.End = endOf(err)
+		c.tell(Reply{Seq: seq, Err: c.explain(err)})
+		return c.explain(err)
 	}
 	c.res.Sent++
 	for {

@@ -255,6 +255,10 @@ func TestUnixDatagramServerGoesAway(t *testing.T) {
 
 func TestHowAStreamCanFail(t *testing.T) {
 	read := func(c net.Conn, n int) { _, _ = io.ReadFull(c, make([]byte, n)) }
+	// Not io.Copy from the connection to itself: package net would splice and
+	// keep the pipe for later.
+	answerAll := func(c net.Conn) { _, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }
+	answer := func(c net.Conn, n int64) { _, _ = io.CopyN(struct{ io.Writer }{c}, struct{ io.Reader }{c}, n) }
 	for name, test := range map[string]struct {
 		handle func(*net.TCPConn)
 		cfg    ClientConfig
@@ -306,19 +310,19 @@ func TestHowAStreamCanFail(t *testing.T) {
 			end: EndNothing, counts: counts{Sent: 1, Lost: 1, Wrong: 1},
 		},
 		"more than was sent": {
-			handle: func(c *net.TCPConn) { io.Copy(c, c); c.Write([]byte("bye")) },
+			handle: func(c *net.TCPConn) { answerAll(c); c.Write([]byte("bye")) },
 			cfg:    ClientConfig{Size: 100, Count: 2},
 			is:     ErrWrong, says: "wrong answer: 3 bytes more than were sent",
 			end: EndEOF, counts: counts{Sent: 2, Received: 2, Wrong: 1},
 		},
 		"reset instead of an end": {
-			handle: func(c *net.TCPConn) { io.Copy(c, c); c.SetLinger(0) },
+			handle: func(c *net.TCPConn) { answerAll(c); c.SetLinger(0) },
 			cfg:    ClientConfig{Size: 100},
 			is:     syscall.ECONNRESET, says: "await the server's end: ",
 			end: EndReset, counts: counts{Sent: 1, Received: 1},
 		},
 		"a server that does not end": {
-			handle: func(c *net.TCPConn) { io.CopyN(c, c, 100); io.Copy(io.Discard, c); time.Sleep(100 * time.Millisecond) },
+			handle: func(c *net.TCPConn) { answer(c, 100); io.Copy(io.Discard, c); time.Sleep(100 * time.Millisecond) },
 			cfg:    ClientConfig{Size: 100, Timeout: 50 * time.Millisecond},
 			end:    EndNothing, counts: counts{Sent: 1, Received: 1},
 		},
@@ -376,6 +380,7 @@ func TestIntervalIsBetweenBeginnings(t *testing.T) {
 
 // Ctrl-C in each phase: the result so far is valid, the error is the context's.
 func TestTheContextEndsAConversation(t *testing.T) {
+	nothingLeft(t)
 	deafUDP := udpServer(t, func([]byte) [][]byte { return nil })
 	_, eps := serve(t, nil, Endpoint{"tcp4", "127.0.0.1:0"}, Endpoint{"udp4", "127.0.0.1:0"}, Endpoint{"unixgram", filepath.Join(t.TempDir(), "s")})
 	for name, test := range map[string]struct {
@@ -390,7 +395,6 @@ func TestTheContextEndsAConversation(t *testing.T) {
 		"awaiting the end":      {eps[0], ClientConfig{ServerCloses: true, Timeout: time.Hour}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			nothingLeft(t)
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
 			res, err := Send(ctx, test.ep, &test.cfg, nil)

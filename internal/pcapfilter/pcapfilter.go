@@ -63,8 +63,8 @@ func Parse(expr string) (*Filter, error) {
 // network header is (SKF_NET_OFF). Accepted packets are cut to snaplen bytes;
 // zero means 262144. An Ethernet address matches on Ethernet and loopback only.
 //
-// Linux before 6.16 reads such offsets in a packet's linear part only; headers
-// are nearly always there, payload often is not.
+// Older kernels (6.18 no longer) look for such offsets in a packet's linear part
+// only: headers are nearly always there, payload often is not.
 func (f *Filter) Live(snaplen uint32) ([]bpf.RawInstruction, error) {
 	if snaplen == 0 {
 		snaplen = acceptAll
