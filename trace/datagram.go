@@ -45,7 +45,7 @@ func (t *Tracker) icmp(p *decode.Packet) {
 			ce.ICMPType, ce.ICMPCode, ce.IPv6, ce.Len = e.ICMPType, e.ICMPCode, e.IPv6, e.Len
 			e = ce
 			if q.QuotedProto == decode.ProtoUDP && Unreachable(p.ICMP.Type, p.Version == 6) {
-				c.icmp = 1 + min(p.ICMP.Code, 254)
+				c.extra = 1 + min(p.ICMP.Code, 254)
 			}
 			if q.QuotedProto == decode.ProtoTCP {
 				e.Anomaly = ICMPError

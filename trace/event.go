@@ -77,7 +77,7 @@ type Conn struct {
 
 	Teardown    TeardownKind
 	Closer      Closer
-	Complete    bool // a FIN close: both FINs were acknowledged
+	Complete    bool // both FINs were acknowledged, or a reset ended it
 	WasReset    bool // Teardown is Reset
 	ResetBy     Side
 	ResetAfter  TeardownKind // what the reset interrupted

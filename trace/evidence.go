@@ -1,10 +1,6 @@
 package trace
 
-import (
-	"time"
-
-	"finack/decode"
-)
+import "finack/decode"
 
 // This file is the only place where a state changes. What is known of each end
 // are facts, set by three steps in the order of the rule of evidence; the state
@@ -56,7 +52,7 @@ func (t *Tracker) sent(c *record, s Side, p *decode.Packet) {
 		first := !me.has(endSYNSeen)
 		me.flags |= endSYN | endSYNSeen | endAlive
 		if f.Has(decode.ACK) {
-			if !first && me.has(endSYNRcvd) && t.ackLost(c, s, p.Time) {
+			if !first && me.has(endSYNRcvd) && t.ackLost(c, s) {
 				me.flags |= endSYNLost
 			}
 		} else if first {
@@ -68,14 +64,11 @@ func (t *Tracker) sent(c *record, s Side, p *decode.Packet) {
 	}
 }
 
-// ackLost reports whether a repeated SYN-ACK of side s disproves that the final
-// ACK of the handshake had arrived: it is no copy of the same frame, and s has
+// ackLost reports whether a repeated SYN-ACK of side s, which is no copy of the
+// same frame, disproves that the final ACK of the handshake had arrived: s has
 // shown nothing since that only a later segment can have brought.
-func (t *Tracker) ackLost(c *record, s Side, now decode.Timestamp) bool {
+func (t *Tracker) ackLost(c *record, s Side) bool {
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
-	if c.bits&bitRTT != 0 && now.Sub(c.start)-time.Duration(c.opened) < duplicateWithin {
-		return false
-	}
 	return seqLEQ(me.acked, peer.base+1) && me.nxt == me.base+1
 }
 
@@ -87,6 +80,7 @@ func (t *Tracker) sentFIN(c *record, s Side, p *decode.Packet) {
 	if !me.has(endFIN) {
 		me.flags |= endFIN
 		cl.fin[s], cl.finAck[s], cl.finTime[s] = p.Segment.Seq+p.SeqLen(), ack, p.Time
+		t.settle(c, s, p)
 		// The peer may have acknowledged it before, in the order of this capture.
 		if peer.has(endAck) && seqLEQ(cl.fin[s], peer.acked) {
 			me.flags |= endFINRcvd | endFINAcked
@@ -147,7 +141,7 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 		return Closed
 	}
 	if !me.has(endSYN) {
-		if !me.has(endSeen|endAlive) || !t.finKnown(c, s) || !t.finKnown(c, s.Peer()) {
+		if !t.finKnown(c, s) || !t.finKnown(c, s.Peer()) {
 			return Unknown
 		}
 	} else if !me.has(endSYNRcvd) || !peer.has(endSYN|endSYNRcvd) || me.has(endSYNLost) {
@@ -160,6 +154,9 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 		default:
 			return SynSent
 		}
+	}
+	if !t.finKnown(c, s) || !t.finKnown(c, s.Peer()) {
+		return Unknown
 	}
 	gotFIN := peer.has(endFIN | endFINRcvd)
 	if !me.has(endFIN) {
@@ -191,9 +188,14 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 }
 
 // finKnown reports whether it is known that side s has, or has not, sent a FIN.
-// Joined midstream, an end may have sent one before.
+// Joined midstream, an end may have sent one before; an end that is not
+// captured, when more than its SYN was acknowledged.
 func (t *Tracker) finKnown(c *record, s Side) bool {
-	return c.ends[s].flags&(endSYN|endAlive|endFIN) != 0
+	me := &c.ends[s]
+	if me.has(endSYN) && !me.has(endSeen) {
+		return !seqLT(me.base+1, c.ends[s.Peer()].acked)
+	}
+	return me.flags&(endSYN|endAlive|endFIN) != 0
 }
 
 // settle moves one end to the state that the facts give it.

@@ -30,12 +30,13 @@ type end struct {
 	acked          uint32 // the highest acknowledgment sent, at most the peer's nxt
 	unseen         uint32 // a higher one, of segments that were not seen
 	gapLo, gapHi   uint32 // the last gap in what this end sent
-	rst            uint32
 	retransmits    uint32
 	gaps           uint32
-	syn, fin       uint16 // these two stop at 65535
+	syn, fin, rst  uint16 // these three stop at 65535
 	flags          uint16
 	win            uint16 // the last window advertised, unscaled
+	print          uint16 // fingerprint of the last frame of this end
+	when           uint16 // its time in 100 µs, modulo 6.5 s
 	wscale         uint8  // its shift count; noScale when none was offered
 	state          State
 }
@@ -74,7 +75,7 @@ type record struct {
 	complete uint8  // Wireshark's tcp.completeness
 	bits     uint8
 	role     Role
-	icmp     uint8 // 1 + the code of the ICMP error that ended a flow
+	extra    uint8 // TCP: SYNs sent again, at most 255; UDP: 1 + the code of the ICMP error that ended it
 	ends     [2]end
 }
 
@@ -83,13 +84,12 @@ const (
 	bitOpening  uint8 = 1 << iota // opened is the SYN's time
 	bitRTT                        // opened is the handshake's round-trip time
 	bitFastOpen                   // the SYN-ACK covers data of the SYN
-	bitFinalAck                   // the ACK of the SYN-ACK was seen
 	bitRefused                    // the SYN was answered by a RST
 	bitReported                   // its Closed event was given
 )
 
-// closing is what only a connection needs that has seen a FIN or a RST, or a
-// SYN that does not belong to it.
+// closing is what only a connection needs that has seen a FIN or a RST, a SYN
+// that does not belong to it, or an acknowledgment of what was not seen.
 type closing struct {
 	steps    [maxSteps]Step
 	due      decode.Timestamp    // when TIME_WAIT ends, by the tracker's clock
@@ -103,9 +103,13 @@ type closing struct {
 	reset    bool                // ended by a RST
 	resetBy  Side
 	after    TeardownKind // what the RST interrupted
+	ahead    [2]Step      // by X: the first with the highest acknowledgment of what was not seen yet
 
-	synTime decode.Timestamp // a SYN with another ISN, not accepted yet
-	synSeq  uint32
+	// A SYN with another ISN, not accepted yet.
+	syn     decode.Segment
+	synLen  int
+	synTime decode.Timestamp
+	synPrev decode.Timestamp // of the packet before it
 	synSide Side
 	synSet  bool
 }

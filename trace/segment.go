@@ -1,6 +1,10 @@
 package trace
 
-import "finack/decode"
+import (
+	"slices"
+
+	"finack/decode"
+)
 
 // segment takes a TCP segment: finds the connection that it belongs to, what
 // its receiver would make of it, and what it proves.
@@ -10,58 +14,105 @@ func (t *Tracker) segment(p *decode.Packet) {
 	h := t.hash(&k)
 	c, idx := t.find(&k, h)
 	reused := false
-	if c != nil && t.isNew(c, c.side(srcHi), &p.Segment) {
-		t.reuse(c, idx)
+	if c != nil && t.isNew(c, c.side(srcHi), p) {
+		syn, held := t.takeSYN(c, c.side(srcHi), p)
+		t.release(c, idx, t.now, t.verdict(c))
 		c, reused = nil, true
+		if held {
+			t.segment(&syn)
+			c, idx = t.find(&k, h)
+		}
 	}
 	first := c == nil
 	if first {
 		t.stats.Conns++
 		c, idx = t.begin(&k, h, srcHi, p)
 	}
-	s := t.roles(c, c.side(srcHi), &p.Segment)
+	s := t.roles(c, c.side(srcHi), p)
 
 	at := len(t.out)
-	t.out = append(t.out, Event{}) // the segment's own event comes before what it causes
 	before := [2]State{c.ends[Client].state, c.ends[Server].state}
-	anomaly := t.judge(c, s, p)
+	var anomaly Anomaly
+	var note Note
+	var step bool
 	t.tally(c, s, p)
 	t.completeness(c, p, first)
-	step := false
-	note := Note(0)
-	if anomaly == NoAnomaly || anomaly == AckOfUnseen {
-		note = t.advance(c, s, p)
-		step = t.step(c, s, p)
-		t.prove(c, s, p)
-		t.opening(c, s, p)
-	} else if anomaly == ResetAfterClose {
-		step = t.step(c, s, p)
+	if t.duplicate(c, s, p) {
+		note = Duplicate
+	} else {
+		anomaly = t.judge(c, s, p)
+		switch anomaly {
+		case NoAnomaly, AckOfUnseen:
+			note = t.advance(c, s, p)
+			step = t.step(c, s, p)
+			t.prove(c, s, p)
+			t.opening(c, s, p)
+		case ResetAfterClose:
+			step = t.step(c, s, p)
+		}
 	}
+	c.count(s, p)
 	if first {
 		note &^= Gap
 	}
 	if reused {
 		note |= Reused
 	}
-	c.count(s, p)
-	f := p.Segment.Flags
-	shown := t.cfg.All || step || anomaly != NoAnomaly || f.Any(decode.SYN|decode.FIN|decode.RST) || len(t.out) > at+1
-	if shown {
-		e := &t.out[at]
-		*e = t.event(c, SegmentSeen, p.Time, s)
-		e.Flags, e.Seq, e.Ack, e.Len, e.Window = f, p.Segment.Seq, p.Segment.Ack, p.Len, p.Segment.Window
-		e.SeqBase, e.AckBase = c.ends[s].base, c.ends[s.Peer()].base
-		e.First, e.Note = first, note
-		e.Changed = [2]bool{before[Client] != e.States[Client], before[Server] != e.States[Server]}
-		if anomaly != NoAnomaly {
-			a := *e
-			a.Kind, a.Anomaly = AnomalySeen, anomaly
-			t.out = append(t.out, a)
-		}
-	} else {
-		t.out = t.out[:at]
+	if t.cfg.All || step || anomaly != NoAnomaly || len(t.out) > at || p.Segment.Flags.Any(decode.SYN|decode.FIN|decode.RST) {
+		t.show(c, s, p, at, before, anomaly, note, first)
 	}
-	t.file(c, idx)
+	t.file(c, idx, note != Duplicate && anomaly == NoAnomaly && p.Segment.Flags.Has(decode.FIN))
+}
+
+// show tells of a segment, before what it caused, and of what is wrong with it.
+func (t *Tracker) show(c *record, s Side, p *decode.Packet, at int, before [2]State, anomaly Anomaly, note Note, first bool) {
+	seg := &p.Segment
+	e := t.event(c, SegmentSeen, p.Time, s)
+	e.Flags, e.Seq, e.Ack, e.Len, e.Window = seg.Flags, seg.Seq, seg.Ack, p.Len, seg.Window
+	e.SeqBase, e.AckBase = c.ends[s].base, c.ends[s.Peer()].base
+	e.First, e.Note = first, note
+	e.Changed = [2]bool{before[Client] != e.States[Client], before[Server] != e.States[Server]}
+	t.out = slices.Insert(t.out, at, e)
+	if anomaly != NoAnomaly {
+		e.Kind, e.Anomaly = AnomalySeen, anomaly
+		t.out = append(t.out, e)
+	}
+}
+
+// duplicate reports whether a segment is the very frame that its sender's last
+// one was, seen again at a mirror port or a second tap. It brings nothing new,
+// so a mistake would cost a note.
+func (t *Tracker) duplicate(c *record, s Side, p *decode.Packet) bool {
+	me := &c.ends[s]
+	seg := &p.Segment
+	soon := me.soon(p.Time) && me.packets > 0
+	h := mix(uint64(seg.Seq)<<32|uint64(seg.Ack)^t.seed[0], uint64(p.IPID)<<32|uint64(seg.TSVal)^t.seed[1])
+	h = mix(h^uint64(seg.Flags)<<48^uint64(seg.Window)<<32^uint64(uint32(p.Len)), t.seed[0])
+	print := uint16(h >> 16)
+	same := soon && print == me.print
+	me.print, me.when = print, uint16(p.Time/decode.Timestamp(tick))
+	if !same || p.BadSum {
+		return false
+	}
+	end := seg.Seq + p.SeqLen()
+	switch {
+	case seg.Flags.Has(decode.RST):
+		return me.rst > 1
+	case !me.has(endSeen) || seqLT(me.nxt, end):
+		return false
+	case end == seg.Seq && p.IPID == 0:
+		return false // an ACK that is sent twice on purpose
+	case seg.Flags.Has(decode.FIN):
+		return me.fin > 1
+	default:
+		return true
+	}
+}
+
+// soon reports whether a frame at that time is so close to the last one of
+// this end that it is no retransmission.
+func (e *end) soon(now decode.Timestamp) bool {
+	return uint16(now/decode.Timestamp(tick))-e.when < uint16(duplicateWithin/tick)
 }
 
 // begin adds a connection; its first segment tells who the client is.
@@ -86,7 +137,8 @@ func (t *Tracker) begin(k *key, h uint32, srcHi bool, p *decode.Packet) (*record
 		cl := &c.ends[Client]
 		cl.base, cl.nxt = seg.Ack-1, seg.Ack
 		cl.flags |= endBase | endSYN
-		cl.state = SynSent
+	case seg.Flags.Has(decode.SYN | decode.ACK): // and RST: nonsense, but from the server
+		c.role, c.clientHi = RoleSYNACK, !srcHi
 	default:
 		// A guess: services have the lower ports; else the first sender asks.
 		if p.Src.Port < p.Dst.Port {
@@ -96,53 +148,89 @@ func (t *Tracker) begin(k *key, h uint32, srcHi bool, p *decode.Packet) (*record
 	return c, idx
 }
 
+// fits reports whether a SYN may be the one that began what is known of its sender.
+func (e *end) fits(p *decode.Packet) bool {
+	switch {
+	case e.has(endSYN | endBase):
+		// The base of a SYN that was not seen was taken from its acknowledgment, which may cover data.
+		return e.base == p.Segment.Seq || !e.has(endSYNSeen) && e.base+1 == p.Segment.Seq+p.SeqLen()
+	case e.has(endSeen):
+		return e.base == p.Segment.Seq+1
+	default:
+		return true
+	}
+}
+
 // isNew reports whether a SYN begins another connection on a 4-tuple in use:
 // it has another ISN, and the old connection is over or its receiver would
 // accept it (RFC 9293 section 3.10.7). A SYN-ACK that acknowledges such a SYN
 // proves that it was accepted.
-func (t *Tracker) isNew(c *record, s Side, seg *decode.Segment) bool {
-	if !seg.Flags.Has(decode.SYN) || seg.Flags.Any(decode.RST) {
+func (t *Tracker) isNew(c *record, s Side, p *decode.Packet) bool {
+	f := p.Segment.Flags
+	if !f.Has(decode.SYN) || f.Has(decode.RST) || p.BadSum {
 		return false
 	}
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
-	if me.has(endSYNSeen) {
-		if me.base == seg.Seq {
-			return false // sent again
-		}
-	} else if me.has(endSYN|endBase) && me.base == seg.Seq || !me.has(endSYN) && me.has(endSeen) && me.base == seg.Seq+1 {
-		return false // the first of the connection, late in this capture
-	}
-	if seg.Flags.Has(decode.ACK) {
-		if me.has(endSYNSeen) || me.has(endSeen) {
-			return t.finished(c) || t.accepted(c, s.Peer(), seg.Ack-1)
-		}
-		return t.finished(c)
-	}
+	known := me.has(endSeen) || me.has(endSYN|endBase)
 	switch {
-	case t.finished(c):
+	case known && me.fits(p):
+		return false // sent again, or the first of the connection, late in this capture
+	case f.Has(decode.ACK) && t.acceptedSYN(c, s.Peer(), p.Segment.Ack-1):
 		return true
+	case t.finished(c):
+		return known || !f.Has(decode.ACK) || !peer.has(endSYN) || p.Segment.Ack != peer.base+1
+	case f.Has(decode.ACK):
+		return false
 	case !me.has(endSeen) && peer.has(endPureSYN) && !peer.has(endSYNRcvd):
 		return false // simultaneous open
 	case me.has(endSYN):
 		return !me.has(endSYNRcvd) // the old attempt was given up
 	default:
-		return !c.ends[s].has(endSeen) || !peer.has(endSYN) // joined midstream: nothing says that it is still alive
+		return !me.has(endSeen) || !peer.has(endSYN) // joined midstream: nothing says that it is still alive
 	}
 }
 
-// accepted reports whether side s has sent a SYN with this ISN that was held
+// holdSYN remembers a SYN that a synchronized receiver does not accept now; a
+// SYN-ACK for it would prove the contrary.
+func (t *Tracker) holdSYN(c *record, s Side, p *decode.Packet) {
+	if p.Segment.Flags.Has(decode.ACK) {
+		return
+	}
+	cl := t.closingOf(c)
+	if t.acceptedSYN(c, s, p.Segment.Seq) {
+		return // sent again: the first one counts
+	}
+	cl.syn, cl.synLen, cl.synTime, cl.synPrev = p.Segment, p.Len, p.Time, c.last
+	cl.synSide, cl.synSet = s, true
+}
+
+// acceptedSYN reports whether side s has sent a SYN with this ISN that was held
 // back because the connection looked alive.
-func (t *Tracker) accepted(c *record, s Side, isn uint32) bool {
+func (t *Tracker) acceptedSYN(c *record, s Side, isn uint32) bool {
 	if c.closing == 0 {
 		return false
 	}
 	cl := t.closing.at(c.closing - 1)
-	return cl.synSet && cl.synSide == s && cl.synSeq == isn
+	return cl.synSet && cl.synSide == s && cl.syn.Seq == isn
 }
 
-// reuse lets the old connection of a 4-tuple go.
-func (t *Tracker) reuse(c *record, idx uint32) {
-	t.release(c, idx, t.verdict(c))
+// takeSYN takes the SYN that was held back, now that the SYN-ACK p of side s
+// shows that it began a new connection, out of the old one's account.
+func (t *Tracker) takeSYN(c *record, s Side, p *decode.Packet) (syn decode.Packet, ok bool) {
+	if !p.Segment.Flags.Has(decode.ACK) || !t.acceptedSYN(c, s.Peer(), p.Segment.Ack-1) {
+		return syn, false
+	}
+	cl := t.closing.at(c.closing - 1)
+	e := &c.ends[s.Peer()]
+	e.packets--
+	e.bytes -= uint64(cl.synLen)
+	e.syn--
+	if c.last == cl.synTime {
+		c.last = cl.synPrev
+	}
+	return decode.Packet{
+		Time: cl.synTime, Proto: decode.ProtoTCP, Version: p.Version, Src: p.Dst, Dst: p.Src, Segment: cl.syn, Len: cl.synLen,
+	}, true
 }
 
 // finished reports whether nothing but late segments can come: a reset, or
@@ -153,12 +241,14 @@ func (t *Tracker) finished(c *record) bool {
 }
 
 // file puts a connection in the list where it belongs now, and says once that
-// it is closed.
-func (t *Tracker) file(c *record, idx uint32) {
+// it is closed. A FIN that comes again restarts the 2 MSL timeout (RFC 9293
+// section 3.10.7.4).
+func (t *Tracker) file(c *record, idx uint32, fin bool) {
 	if t.finished(c) {
-		cl := t.closingOf(c)
-		cl.due = t.now.Add(t.cfg.TimeWait)
-		t.move(listFinished, c, idx)
+		if fin || c.list != listFinished {
+			t.closingOf(c).due = t.now.Add(t.cfg.TimeWait)
+			t.move(listFinished, c, idx)
+		}
 		if c.bits&bitReported == 0 {
 			c.bits |= bitReported
 			e := t.event(c, ConnClosed, c.last, Client)
@@ -176,17 +266,20 @@ func (t *Tracker) file(c *record, idx uint32) {
 func (t *Tracker) tally(c *record, s Side, p *decode.Packet) {
 	me := &c.ends[s]
 	f := p.Segment.Flags
-	if f.Has(decode.SYN) && me.syn != 0xffff {
-		me.syn++
-	}
-	if f.Has(decode.FIN) && me.fin != 0xffff {
-		me.fin++
-	}
-	if f.Has(decode.RST) {
-		me.rst++
+	if f.Any(decode.SYN | decode.FIN | decode.RST) {
+		more(&me.syn, f.Has(decode.SYN))
+		more(&me.fin, f.Has(decode.FIN))
+		more(&me.rst, f.Has(decode.RST))
 	}
 	if p.Len > 0 {
 		c.lastData = p.Time
+	}
+}
+
+// more adds one to a counter that stops at its highest value.
+func more(n *uint16, one bool) {
+	if one && *n != 0xffff {
+		*n++
 	}
 }
 
@@ -201,32 +294,42 @@ func (t *Tracker) judge(c *record, s Side, p *decode.Packet) Anomaly {
 	case f.Has(decode.RST):
 		return t.judgeRST(c, s, seg)
 	case f.Has(decode.SYN):
-		if me.has(endSYNSeen) && me.base != seg.Seq || !me.has(endSYNSeen) && me.has(endSeen) && me.base != seg.Seq+1 && !me.has(endSYN) {
-			t.holdSYN(c, s, p)
-			return SYNInConnection
-		}
-		return NoAnomaly
+		return t.judgeSYN(c, s, p)
 	case !f.Has(decode.ACK):
 		if me.has(endSYN) || f.Any(decode.FIN) {
 			return MissingAck
 		}
 		return NoAnomaly
 	}
-	if me.has(endSeen) && seqLT(me.nxt, seg.Seq) && t.outside(c, s, seg.Seq+p.SeqLen()) {
+	end := seg.Seq + p.SeqLen()
+	if me.has(endSeen) && seqLT(me.nxt, seg.Seq) && t.outside(c, s, end) {
 		return OutOfWindow
 	}
 	if f.Has(decode.FIN) && me.has(endSeen) {
-		end := seg.Seq + p.SeqLen()
-		if me.has(endFIN) {
-			if t.closing.at(c.closing - 1).fin[s] != end {
-				return FINOutOfPlace
-			}
-		} else if seqLT(end, me.nxt) {
+		if me.has(endFIN) && t.closing.at(c.closing-1).fin[s] != end || !me.has(endFIN) && seqLT(end, me.nxt) {
 			return FINOutOfPlace
 		}
 	}
+	if me.has(endFIN) && end != seg.Seq && seqLT(t.closing.at(c.closing-1).fin[s], end) {
+		return OutOfWindow // "ignore the segment text" after a FIN (RFC 9293 section 3.10.7.4)
+	}
 	if peer.has(endSeen) && seqLT(peer.nxt, seg.Ack) {
 		return AckOfUnseen
+	}
+	return NoAnomaly
+}
+
+// judgeSYN applies RFC 5961 section 4.2 to SYNs and RFC 9293 section 3.10.7.3
+// to the acknowledgment of a SYN-ACK.
+func (t *Tracker) judgeSYN(c *record, s Side, p *decode.Packet) Anomaly {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	seg := &p.Segment
+	if !me.fits(p) {
+		t.holdSYN(c, s, p)
+		return SYNInConnection
+	}
+	if seg.Flags.Has(decode.ACK) && peer.has(endSYN|endBase) && (seqLEQ(seg.Ack, peer.base) || seqLT(peer.nxt, seg.Ack)) {
+		return SYNACKOutOfPlace
 	}
 	return NoAnomaly
 }
@@ -238,7 +341,11 @@ func (t *Tracker) outside(c *record, s Side, end uint32) bool {
 	if !peer.has(endAck) || me.has(endGap) {
 		return false
 	}
-	edge := peer.acked + uint32(peer.win)<<t.scale(c, s.Peer())
+	edge := peer.acked
+	if peer.has(endUnseen) {
+		edge = peer.unseen
+	}
+	edge += uint32(peer.win) << t.scale(c, s.Peer())
 	return seqLT(edge, end)
 }
 
@@ -302,16 +409,6 @@ func (t *Tracker) judgeRST(c *record, s Side, seg *decode.Segment) Anomaly {
 	return NoAnomaly
 }
 
-// holdSYN remembers a SYN that a synchronized receiver does not accept now; a
-// SYN-ACK for it would prove the contrary.
-func (t *Tracker) holdSYN(c *record, s Side, p *decode.Packet) {
-	if p.Segment.Flags.Has(decode.ACK) {
-		return
-	}
-	cl := t.closingOf(c)
-	cl.synSet, cl.synSide, cl.synSeq, cl.synTime = true, s, p.Segment.Seq, p.Time
-}
-
 // advance takes over a segment's numbers and notes what kind of repetition it is.
 func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
@@ -321,7 +418,7 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 	note := Note(0)
 	if f.Has(decode.RST) {
 		if !me.has(endBase) {
-			me.base = seg.Seq
+			me.base, me.nxt = seg.Seq, seg.Seq
 			me.flags |= endBase
 		}
 		return 0
@@ -337,7 +434,7 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 	switch {
 	case !me.has(endSeen):
 		me.flags |= endSeen
-		if !me.has(endBase) {
+		if !me.has(endBase) || !me.has(endSYN) && seqLT(seg.Seq, me.base) {
 			me.base = seg.Seq
 			me.flags |= endBase
 		}
@@ -355,6 +452,9 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 		note |= t.repeated(c, me, peer, p, end)
 	case seqLT(me.nxt, seg.Seq):
 		note |= t.gap(me, seg.Seq)
+		if p.Len > 0 {
+			me.flags |= endAlive
+		}
 		me.nxt = end
 	default:
 		if seqLT(seg.Seq, me.nxt) && !f.Has(decode.SYN) {
@@ -411,19 +511,26 @@ func (t *Tracker) repeated(c *record, me, peer *end, p *decode.Packet, end uint3
 func (t *Tracker) acknowledge(c *record, s Side, seg *decode.Segment) {
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
 	if !peer.has(endBase) {
-		peer.base = seg.Ack
+		peer.base, peer.nxt = seg.Ack, seg.Ack
 		peer.flags |= endBase
 		if me.has(endSYN) && !seg.Flags.Has(decode.SYN) {
 			// One that has sent a SYN and goes on has received the peer's,
 			// and that acknowledged its own.
 			peer.base = seg.Ack - 1
-			peer.nxt = seg.Ack
 			peer.flags |= endSYN | endSYNRcvd
 			me.flags |= endSYNRcvd
 		}
 	}
+	if !peer.has(endSeen) && me.has(endAck|endSYNSeen) && !seg.Flags.Has(decode.SYN) && seqLT(me.acked, seg.Ack) {
+		// Only this direction is captured. It has received more than the
+		// SYN, so the acknowledgment of its own, too.
+		me.flags |= endSYNRcvd
+	}
+	if !peer.has(endSeen) && seqLT(peer.nxt, seg.Ack) {
+		peer.nxt = seg.Ack
+	}
 	switch {
-	case peer.flags&(endSeen|endSYN) != 0 && seqLT(peer.nxt, seg.Ack):
+	case seqLT(peer.nxt, seg.Ack):
 		if !me.has(endUnseen) || seqLT(me.unseen, seg.Ack) {
 			me.unseen = seg.Ack
 			me.flags |= endUnseen
@@ -435,47 +542,53 @@ func (t *Tracker) acknowledge(c *record, s Side, seg *decode.Segment) {
 	me.win = seg.Window
 }
 
-// opening follows the handshake: who opened, how long it took, and that the
-// last of the three segments was seen.
+// opening follows the handshake: how often it was tried and how long it took.
 func (t *Tracker) opening(c *record, s Side, p *decode.Packet) {
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
-	f := p.Segment.Flags
+	seg := &p.Segment
+	f := seg.Flags
 	switch {
 	case f.Has(decode.RST):
 		if s == Server && peer.has(endSYN) && !peer.has(endSYNRcvd) && !me.has(endSYN) {
 			c.bits |= bitRefused
 		}
 	case f.Has(decode.SYN | decode.ACK):
-		if c.bits&bitOpening != 0 && s == Server && seqLT(peer.base, p.Segment.Ack) && seqLEQ(p.Segment.Ack, peer.nxt) {
+		if s != Server || !peer.has(endSYNSeen) {
+			return
+		}
+		if seqLT(peer.base+1, seg.Ack) {
+			c.bits |= bitFastOpen
+		}
+		if c.bits&bitOpening != 0 {
 			c.bits &^= bitOpening
-			if rtt := p.Time.Sub(decode.Timestamp(c.opened)); peer.syn == 1 && me.syn == 1 && rtt >= 0 {
+			if rtt := p.Time.Sub(decode.Timestamp(c.opened)); c.extra == 0 && rtt >= 0 {
 				c.bits |= bitRTT
 				c.opened = int64(rtt)
 			}
-			if seqLT(peer.base+1, p.Segment.Ack) {
-				c.bits |= bitFastOpen
-			}
 		}
 	case f.Has(decode.SYN):
-		if s == Client && me.syn == 1 && !peer.has(endSYNSeen) {
+		switch {
+		case s != Client:
+		case me.syn > 1:
+			c.extra += uint8(min(1, 255-int(c.extra)))
+		case !peer.has(endSYNSeen):
 			c.bits |= bitOpening
 			c.opened = int64(p.Time)
-		}
-	case f.Has(decode.ACK):
-		if s == Client && peer.has(endSYNSeen) && seqLT(peer.base, p.Segment.Ack) {
-			c.bits |= bitFinalAck
+		case p.Len > 0 && seqLEQ(seg.Seq+p.SeqLen(), peer.acked):
+			c.bits |= bitFastOpen // the SYN-ACK came first in this capture
 		}
 	}
 }
 
 // roles corrects who the client is when a SYN or SYN-ACK comes after what
 // followed it, as in a capture that is out of order; it returns the sender's side.
-func (t *Tracker) roles(c *record, s Side, seg *decode.Segment) Side {
-	if !seg.Flags.Has(decode.SYN) || seg.Flags.Has(decode.RST) || c.role == RoleSYN {
+func (t *Tracker) roles(c *record, s Side, p *decode.Packet) Side {
+	f := p.Segment.Flags
+	if !f.Has(decode.SYN) || f.Has(decode.RST) || p.BadSum || c.role == RoleSYN || !c.ends[s].fits(p) {
 		return s
 	}
 	role, client := RoleSYN, s
-	if seg.Flags.Has(decode.ACK) {
+	if f.Has(decode.ACK) {
 		role, client = RoleSYNACK, s.Peer()
 	}
 	if c.role == RoleGuess && client == Server {
@@ -505,6 +618,10 @@ func (t *Tracker) flip(c *record) {
 	swap(&cl.finAck)
 	swap(&cl.finTime)
 	swap(&cl.ackFirst)
+	swap(&cl.ahead)
+	for i := range cl.ahead {
+		cl.ahead[i].From = cl.ahead[i].From.Peer()
+	}
 	cl.resetBy, cl.synSide = cl.resetBy.Peer(), cl.synSide.Peer()
 }
 

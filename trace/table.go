@@ -45,7 +45,7 @@ func (s *slab[T]) release(i uint32) { s.free = append(s.free, i) }
 // holds a hash in its upper half and index+1 in its lower one; zero is empty.
 type table struct {
 	slots []uint64
-	seed  uint64
+	seed  [2]uint64
 	n     int
 	slab[record]
 }
@@ -66,16 +66,15 @@ func makeKey(k *key, src, dst *decode.Endpoint, proto decode.Proto) (srcHi bool)
 	return srcHi
 }
 
-// hash mixes the key with a secret seed, so that nobody can choose addresses
-// that collide.
+// hash mixes the key with secret seeds, on both sides of each product, so that
+// nobody can choose addresses that collide.
 func (t *table) hash(k *key) uint32 {
-	const m1, m2, m3 = 0xa0761d6478bd642f, 0xe7037ed1a0b428db, 0x8ebc6af09c88c6e3
-	a := mix(binary.LittleEndian.Uint64(k.lo[:])^m1, binary.LittleEndian.Uint64(k.hi[:])^t.seed)
+	a := mix(binary.LittleEndian.Uint64(k.lo[:])^t.seed[0], binary.LittleEndian.Uint64(k.hi[:])^t.seed[1])
 	if k.v6 {
-		a = mix(a^binary.LittleEndian.Uint64(k.lo[8:])^m2, binary.LittleEndian.Uint64(k.hi[8:])^t.seed^m3)
+		a = mix(a^binary.LittleEndian.Uint64(k.lo[8:])^t.seed[1], binary.LittleEndian.Uint64(k.hi[8:])^t.seed[0])
 	}
 	tail := uint64(k.loPort) | uint64(k.hiPort)<<16 | uint64(k.proto)<<32
-	h := mix(a^tail^m2, t.seed^m3)
+	h := mix(a^tail^t.seed[1], t.seed[0])
 	return uint32(h >> 32)
 }
 

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"iter"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -31,13 +32,16 @@ type Stats struct {
 	Flows      uint64 // UDP flows seen
 	Open       int    // connections and flows kept now
 	Evicted    uint64 // let go before their time because of MaxConns
-	ClockSteps uint64 // packets stamped earlier than one before them
+	ClockSteps uint64 // packets stamped earlier than the one before
 	Untracked  uint64 // packets that belong to no connection or flow: ARP, later fragments, other protocols
 }
 
 // duplicateWithin is how soon the same segment again is a copy of the same
 // frame: retransmission timers are longer.
 const duplicateWithin = 5 * time.Millisecond
+
+// tick is the unit of end.when.
+const tick = 100 * time.Microsecond
 
 // Tracker follows connections. It is for one goroutine.
 type Tracker struct {
@@ -46,6 +50,7 @@ type Tracker struct {
 	closing slab[closing]
 	lists   [numLists]list
 	now     decode.Timestamp // never steps back; timers use it
+	stamp   decode.Timestamp // of the last packet
 	lastID  uint64
 	stats   Stats
 	out     []Event // being filled by Observe or Advance
@@ -67,7 +72,8 @@ func New(cfg *Config) *Tracker {
 	if t.cfg.UDPTimeout <= 0 {
 		t.cfg.UDPTimeout = 60 * time.Second
 	}
-	t.seed = rand.Uint64()
+	t.seed = [2]uint64{rand.Uint64(), rand.Uint64()}
+	t.now, t.stamp = math.MinInt64, math.MinInt64 // stamps before 1970 are stamps
 	return t
 }
 
@@ -82,11 +88,11 @@ func (t *Tracker) Stats() Stats {
 // due at the packet's time come first. The packet is not kept.
 func (t *Tracker) Observe(p *decode.Packet, dst []Event) []Event {
 	t.out = dst
-	if p.Time < t.now {
+	if p.Time < t.stamp {
 		t.stats.ClockSteps++
-	} else {
-		t.now = p.Time
 	}
+	t.stamp = p.Time
+	t.now = max(t.now, p.Time)
 	t.expire()
 	switch {
 	case p.Proto == decode.ProtoTCP:
@@ -145,20 +151,21 @@ func (t *Tracker) expire() {
 				t.change(c, s, Closed, due, false, true)
 			}
 		}
-		t.release(c, i-1, v)
+		t.release(c, i-1, due, v)
 	}
 	for i := t.lists[listFlow].head; i != 0; i = t.lists[listFlow].head {
 		c := t.at(i - 1)
-		if c.flowDue(t.cfg.UDPTimeout) > t.now {
+		due := c.flowDue(t.cfg.UDPTimeout)
+		if due > t.now {
 			break
 		}
-		t.release(c, i-1, t.verdict(c))
+		t.release(c, i-1, due, t.verdict(c))
 	}
 }
 
 // release lets a connection go and gives its account.
-func (t *Tracker) release(c *record, idx uint32, v *Conn) {
-	e := t.event(c, ConnReleased, t.now, Client)
+func (t *Tracker) release(c *record, idx uint32, at decode.Timestamp, v *Conn) {
+	e := t.event(c, ConnReleased, at, Client)
 	e.Verdict = v
 	t.out = append(t.out, e)
 	if c.closing != 0 {
@@ -177,7 +184,7 @@ func (t *Tracker) evict() {
 			v := t.verdict(c)
 			v.Evicted = true
 			t.stats.Evicted++
-			t.release(c, i-1, v)
+			t.release(c, i-1, t.now, v)
 			return
 		}
 	}
@@ -228,7 +235,7 @@ func (c *record) count(s Side, p *decode.Packet) {
 	c.last = p.Time
 }
 
-// client and server return the endpoints of a connection.
+// endpoint returns one of the two endpoints of a connection.
 func (c *record) endpoint(hi bool) decode.Endpoint {
 	if hi {
 		return decode.Endpoint{Addr: c.hi, Port: c.hiPort, V6: c.v6}

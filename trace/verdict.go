@@ -15,18 +15,28 @@ func (t *Tracker) step(c *record, s Side, p *decode.Packet) bool {
 	is := false
 	switch {
 	case f.Has(decode.RST):
-		if me.rst > 1 {
-			return false
-		}
 		cl := t.closingOf(c)
+		for i := range cl.steps[:cl.n] {
+			if cl.steps[i].From == s && cl.steps[i].Flags.Has(decode.RST) {
+				return false
+			}
+		}
 		if !t.finished(c) {
 			cl.after = t.finKind(c)
 			cl.reset, cl.resetBy = true, s
 		}
 		is = true
+	case f.Has(decode.SYN):
+		return false // a FIN beside it is nonsense
 	case f.Has(decode.FIN) && !me.has(endFIN):
-		t.closingOf(c)
+		t.acknowledgedAhead(c, s, p)
 		is = true
+	}
+	if f.Has(decode.ACK) && !f.Has(decode.RST) && me.has(endUnseen) && me.unseen == seg.Ack {
+		// It may acknowledge a FIN that comes later in this capture.
+		if a := &t.closingOf(c).ahead[s]; a.Flags == 0 || a.Ack != seg.Ack {
+			*a = Step{Time: p.Time, Seq: seg.Seq, Ack: seg.Ack, Flags: f, From: s}
+		}
 	}
 	if peer.has(endFIN) && f.Has(decode.ACK) && !f.Has(decode.RST) {
 		cl := t.closingOf(c)
@@ -38,13 +48,36 @@ func (t *Tracker) step(c *record, s Side, p *decode.Packet) bool {
 		}
 	}
 	if is {
-		cl := t.closingOf(c)
-		if int(cl.n) < len(cl.steps) {
-			cl.steps[cl.n] = Step{Time: p.Time, Seq: seg.Seq, Ack: seg.Ack, Flags: f, From: s}
-			cl.n++
-		}
+		t.closingOf(c).add(Step{Time: p.Time, Seq: seg.Seq, Ack: seg.Ack, Flags: f, From: s})
 	}
 	return is
+}
+
+// acknowledgedAhead records the acknowledgment of a first FIN, p of side s,
+// where the capture has it before the FIN.
+func (t *Tracker) acknowledgedAhead(c *record, s Side, p *decode.Packet) {
+	cl := t.closingOf(c)
+	fin := p.Segment.Seq + p.SeqLen()
+	peer := &c.ends[s.Peer()]
+	a := cl.ahead[s.Peer()]
+	if a.Flags == 0 || a.Ack != fin {
+		return
+	}
+	if a.Flags.Has(decode.FIN) {
+		return // a step already
+	}
+	cl.add(a)
+	if !peer.has(endFIN) || seqLT(a.Seq, cl.fin[s.Peer()]) {
+		cl.ackFirst[s.Peer()] = true
+	}
+}
+
+// add appends a step.
+func (cl *closing) add(s Step) {
+	if int(cl.n) < len(cl.steps) {
+		cl.steps[cl.n] = s
+		cl.n++
+	}
 }
 
 // covers reports whether side s acknowledged the peer's FIN with its own.
@@ -117,7 +150,7 @@ func (c *record) handshake() HandshakeKind {
 		return SimultaneousOpen
 	case c.bits&bitFastOpen != 0:
 		return FastOpen
-	case client.has(endSYNSeen) && server.has(endSYNSeen) && c.bits&bitFinalAck != 0:
+	case client.has(endSYNSeen) && server.has(endSYNSeen) && client.has(endAck) && seqLT(server.base, client.acked):
 		return ThreeWay
 	default:
 		return IncompleteHandshake
@@ -179,13 +212,15 @@ func (t *Tracker) verdict(c *record) *Conn {
 	for s := range c.ends {
 		e := &c.ends[s]
 		v.Packets[s], v.Bytes[s] = e.packets, e.bytes
-		v.SYN[s], v.FIN[s], v.RST[s] = uint32(e.syn), uint32(e.fin), e.rst
+		v.SYN[s], v.FIN[s], v.RST[s] = uint32(e.syn), uint32(e.fin), uint32(e.rst)
 		v.Retransmits[s], v.Gaps[s] = e.retransmits, e.gaps
 		v.Base[s], v.BaseISS[s] = e.base, e.has(endSYN)
 		v.States[s] = e.state
 	}
 	if c.proto != decode.ProtoTCP {
-		v.Unreachable, v.ICMPCode = c.icmp != 0, c.icmp-1
+		if c.extra != 0 {
+			v.Unreachable, v.ICMPCode = true, c.extra-1
+		}
 		if c.lastData != 0 {
 			v.HasRTT, v.RTT = true, max(0, c.lastData.Sub(c.start))
 		}
@@ -196,7 +231,7 @@ func (t *Tracker) verdict(c *record) *Conn {
 	if v.HasRTT {
 		v.RTT = time.Duration(c.opened)
 	}
-	v.SYNRetransmits = max(0, int(c.ends[Client].syn)-1)
+	v.SYNRetransmits = int(c.extra)
 	v.LastData, v.Completeness = c.lastData, c.complete
 	if c.closing == 0 {
 		return v

@@ -63,9 +63,10 @@ func (s State) String() string {
 
 // follows reports whether an arrow of RFC 9293's state diagram (figure 5 with
 // its notes) leads from s to next. Anything may be reset; an end of which
-// nothing was known may turn out to be in any state.
+// nothing was known may turn out to be in any state, and one that was known
+// may become unknown: what is not captured moves it unseen.
 func (s State) follows(next State) bool {
-	if s == Unknown || next == Closed {
+	if s == Unknown || next == Unknown || next == Closed {
 		return true
 	}
 	switch s {
@@ -243,6 +244,7 @@ const (
 	AckOfUnseen             // acknowledges what was not seen: lost by the capture, or never sent (RFC 9293 section 3.10.7.4)
 	MissingAck              // no ACK bit in a synchronized state: dropped (RFC 9293 section 3.10.7.4)
 	ICMPError               // an ICMP error quotes a segment of this connection
+	SYNACKOutOfPlace        // SYN-ACK that does not acknowledge the SYN: answered by RST (RFC 9293 section 3.10.7.3)
 )
 
 // String returns the anomaly's name in the JSON contract.
@@ -266,6 +268,8 @@ func (a Anomaly) String() string {
 		return "missing-ack"
 	case ICMPError:
 		return "icmp-error"
+	case SYNACKOutOfPlace:
+		return "syn-ack-out-of-place"
 	default:
 		return "none"
 	}
@@ -292,6 +296,8 @@ func (a Anomaly) Rule() string {
 		return "no ACK bit: dropped by a synchronized receiver (RFC 9293 section 3.10.7.4)"
 	case ICMPError:
 		return "an ICMP error quotes this connection (RFC 5927: a hint, no proof)"
+	case SYNACKOutOfPlace:
+		return "does not acknowledge the SYN: answered by RST (RFC 9293 section 3.10.7.3)"
 	default:
 		return ""
 	}

@@ -49,7 +49,8 @@ type process struct {
 func start(t *testing.T, program string, out *os.File, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(program, args...), lines: make(chan string, 1000)}
-	p.cmd.Env = append(os.Environ(), "TZ=UTC")
+	// A program with the race detector would sleep for a second at its end.
+	p.cmd.Env = append(os.Environ(), "TZ=UTC", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	if out != nil {
 		p.cmd.Stdout = out
 	} else {
@@ -169,6 +170,8 @@ func listenTCP(t *testing.T) *net.TCPListener {
 // flow is a connection's addresses: the client's and the server's, or in the
 // kernel's tables the local and the remote one.
 type flow struct{ client, server netip.AddrPort }
+
+func (f flow) String() string { return fmt.Sprintf("%v → %v", f.client, f.server) }
 
 // truth is what became of a connection, as its own ends know.
 type truth struct {
@@ -381,7 +384,7 @@ func (w *world) dialAll(bs []behaviour) {
 	var jobs []func()
 	for i := range bs {
 		b := &bs[i]
-		job := func() {}
+		var job func()
 		if b.server == nil {
 			server := closedPort(w.t)
 			job = func() { w.refuse(server, b.want) }
@@ -760,6 +763,16 @@ func someTraffic(t *testing.T) {
 	settledStates(t)
 }
 
+// asUser makes a program an ordinary user where it would be a root that may not
+// set its groups, with which tcpdump does not put up (user_namespaces(7)).
+func asUser() *syscall.SysProcAttr {
+	if b, err := os.ReadFile("/proc/self/setgroups"); err != nil || string(b) != "deny\n" {
+		return nil
+	}
+	id := []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}}
+	return &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: id, GidMappings: id}
+}
+
 // What -w writes other programs read, to the last frame.
 func TestWatchWritesForTshark(t *testing.T) {
 	privnet.Require(t)
@@ -792,6 +805,7 @@ func TestWatchWritesForTshark(t *testing.T) {
 					cmd := exec.Command(reader[0], reader[1:]...)
 					var stderr bytes.Buffer
 					cmd.Stdin, cmd.Stderr = f, &stderr
+					cmd.SysProcAttr = asUser()
 					read, err := cmd.Output()
 					f.Close()
 					if n := bytes.Count(read, []byte("\n")); err != nil || n != want {
@@ -1013,6 +1027,7 @@ func TestEchoServeTrace(t *testing.T) {
 	if err := untilEOF(c.(*net.TCPConn)); err != nil {
 		t.Fatal(err)
 	}
+	time.Sleep(100 * time.Millisecond) // a client that takes its time: the trace goes on
 	c.Close()
 	if status := serve.wait(); status != 0 {
 		t.Errorf("exit status %d, stderr %q", status, serve.seen)

@@ -1,0 +1,595 @@
+package trace
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"finack/decode"
+)
+
+// A story is a txtar file of testdata: prose that says what happens and which
+// rule leaves which states, then the segments in packetdrill's notation, the
+// events that they cause, and the verdict. FINACK_UPDATE=1 rewrites the events;
+// the verdict is written by hand and never rewritten.
+//
+// Segments are one a line, numbers relative to the sender's ISN:
+//
+//	client 10.0.0.1:40000 isn 1000     an end and where its numbers begin
+//	0.000 client > server S 0:0(0) win 65535 <mss 1460,wscale 7>
+//	+0.010 server > client F. 303:303(0) ack 104 win 512
+//	+0.001 client > server udp (5)
+//	+0.001 server > client icmp unreachable port, quoting udp client > server
+//	advance 60s
+//
+// Times are seconds, absolute or, with a plus, after the line before. Flags are
+// those of tcpdump (F S R P . U W E). The sequence numbers are packetdrill's:
+// SYN and FIN are not counted in them. Each frame has an IP ID of its own unless
+// "ipid N" gives one. "badsum" marks a wrong checksum.
+type story struct {
+	name    string
+	archive *txtar.Archive
+	config  Config
+	lines   []storyLine
+}
+
+type storyLine struct {
+	advance bool
+	time    decode.Timestamp
+	packet  decode.Packet
+}
+
+// storyStart keeps the stamps away from zero.
+const storyStart = decode.Timestamp(1_700_000_000 * int64(time.Second))
+
+// storyEnds are the ends that every story knows.
+func storyEnds() map[string]*storyEnd {
+	return map[string]*storyEnd{
+		"client": {decode.EndpointOf(netip.MustParseAddrPort("10.0.0.1:40000")), 4_294_967_000}, // wraps soon
+		"server": {decode.EndpointOf(netip.MustParseAddrPort("10.0.0.2:80")), 5_000},
+	}
+}
+
+type storyEnd struct {
+	decode.Endpoint
+	isn uint32
+}
+
+func readStory(path string) (*story, error) {
+	a, err := txtar.ParseFile(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &story{name: strings.TrimSuffix(filepath.Base(path), ".txtar"), archive: a, config: Config{All: true}}
+	for _, f := range a.Files {
+		switch f.Name {
+		case "config":
+			err = s.parseConfig(string(f.Data))
+		case "segments":
+			err = s.parseSegments(string(f.Data))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", path, f.Name, err)
+		}
+	}
+	return s, nil
+}
+
+func (s *story) file(name string) string {
+	for _, f := range s.archive.Files {
+		if f.Name == name {
+			return string(f.Data)
+		}
+	}
+	return ""
+}
+
+func (s *story) parseConfig(text string) error {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		var err error
+		switch f[0] {
+		case "max-conns":
+			s.config.MaxConns, err = strconv.Atoi(f[1])
+		case "time-wait":
+			s.config.TimeWait, err = time.ParseDuration(f[1])
+		case "udp-timeout":
+			s.config.UDPTimeout, err = time.ParseDuration(f[1])
+		case "brief":
+			s.config.All = false
+		default:
+			err = fmt.Errorf("unknown setting %q", f[0])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *story) parseSegments(text string) error {
+	ends := storyEnds()
+	now := storyStart
+	ipid := uint32(100)
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		l := storyLine{}
+		var err error
+		switch {
+		case f[0] == "advance":
+			var d time.Duration
+			d, err = time.ParseDuration(f[1])
+			now = now.Add(d)
+			l.advance, l.time = true, now
+		case f[0][0] != '+' && (f[0][0] < '0' || f[0][0] > '9'):
+			if err := declare(ends, f); err != nil {
+				return fmt.Errorf("%q: %w", line, err)
+			}
+			continue
+		default:
+			var sec float64
+			sec, err = strconv.ParseFloat(f[0], 64)
+			d := decode.Timestamp(sec*1e6+0.5) * 1000
+			if f[0][0] == '+' {
+				now += d
+			} else {
+				now = storyStart + d
+			}
+			l.time, l.packet.Time, l.packet.Version = now, now, 4
+			if err == nil {
+				ipid++
+				l.packet.IPID = ipid
+				err = parsePacket(ends, f[1:], &l.packet)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("%q: %w", line, err)
+		}
+		s.lines = append(s.lines, l)
+	}
+	return nil
+}
+
+// declare takes "NAME [ADDR:PORT] [isn N]".
+func declare(ends map[string]*storyEnd, f []string) error {
+	e := ends[f[0]]
+	if e == nil {
+		e = &storyEnd{isn: 1000}
+		ends[f[0]] = e
+	}
+	rest := f[1:]
+	if len(rest) > 0 && rest[0] != "isn" {
+		ap, err := netip.ParseAddrPort(rest[0])
+		if err != nil {
+			return err
+		}
+		e.Endpoint = decode.EndpointOf(ap)
+		rest = rest[1:]
+	}
+	if len(rest) == 2 && rest[0] == "isn" {
+		n, err := strconv.ParseUint(rest[1], 10, 32)
+		e.isn = uint32(n)
+		return err
+	}
+	if len(rest) != 0 {
+		return fmt.Errorf("what is %q?", rest)
+	}
+	return nil
+}
+
+func pairOf(ends map[string]*storyEnd, f []string) (src, dst *storyEnd, err error) {
+	if len(f) < 3 || f[1] != ">" || ends[f[0]] == nil || ends[f[2]] == nil {
+		return nil, nil, fmt.Errorf("want END > END, got %q", f)
+	}
+	return ends[f[0]], ends[f[2]], nil
+}
+
+func parsePacket(ends map[string]*storyEnd, f []string, p *decode.Packet) error {
+	src, dst, err := pairOf(ends, f)
+	if err != nil {
+		return err
+	}
+	if len(f) < 4 {
+		return fmt.Errorf("nothing is sent")
+	}
+	p.Src, p.Dst = src.Endpoint, dst.Endpoint
+	if p.Src.V6 {
+		p.Version = 6
+	}
+	switch f[3] {
+	case "udp":
+		p.Proto = decode.ProtoUDP
+		_, err = fmt.Sscanf(f[4], "(%d)", &p.Len)
+		return err
+	case "icmp":
+		return parseICMP(ends, f[4:], p)
+	}
+	p.Proto = decode.ProtoTCP
+	seg := &p.Segment
+	for _, c := range f[3] {
+		i := strings.IndexRune("FSRP.UEW", c)
+		if i < 0 {
+			return fmt.Errorf("unknown flag %q", c)
+		}
+		seg.Flags |= 1 << i
+	}
+	var from, to uint32
+	if _, err := fmt.Sscanf(f[4], "%d:%d(%d)", &from, &to, &p.Len); err != nil {
+		return err
+	}
+	if to-from != uint32(p.Len) {
+		return fmt.Errorf("%s does not add up", f[4])
+	}
+	seg.Seq = src.isn + from
+	rest := f[5:]
+	for len(rest) > 0 {
+		word := rest[0]
+		rest = rest[1:]
+		if word == "badsum" {
+			p.BadSum = true
+			continue
+		}
+		if strings.HasPrefix(word, "<") {
+			opts := strings.Trim(strings.Join(append([]string{word}, rest...), " "), "<>")
+			return parseOptions(opts, seg)
+		}
+		if len(rest) == 0 {
+			return fmt.Errorf("%s what?", word)
+		}
+		n, err := strconv.ParseUint(rest[0], 10, 32)
+		if err != nil {
+			return err
+		}
+		rest = rest[1:]
+		switch word {
+		case "ack":
+			seg.Ack = dst.isn + uint32(n)
+		case "win":
+			seg.Window = uint16(n)
+		case "ipid":
+			p.IPID = uint32(n)
+		default:
+			return fmt.Errorf("unknown word %q", word)
+		}
+	}
+	return nil
+}
+
+func parseOptions(text string, seg *decode.Segment) error {
+	for o := range strings.SplitSeq(text, ",") {
+		f := strings.Fields(o)
+		n := 0
+		if len(f) > 1 {
+			var err error
+			if n, err = strconv.Atoi(f[1]); err != nil {
+				return err
+			}
+		}
+		switch f[0] {
+		case "mss":
+			seg.Opts, seg.MSS = seg.Opts|decode.OptMSS, uint16(n)
+		case "wscale":
+			seg.Opts, seg.WScale = seg.Opts|decode.OptWScale, uint8(n)
+		case "sackOK":
+			seg.Opts |= decode.OptSACKPermitted
+		case "fastopen":
+			seg.Opts |= decode.OptFastOpen
+		default:
+			return fmt.Errorf("unknown option %q", o)
+		}
+	}
+	return nil
+}
+
+// parseICMP takes "unreachable port, quoting udp client > server".
+func parseICMP(ends map[string]*storyEnd, f []string, p *decode.Packet) error {
+	if len(f) != 7 || f[0] != "unreachable" || f[1] != "port," || f[2] != "quoting" {
+		return fmt.Errorf("want unreachable port, quoting …: %q", f)
+	}
+	src, dst, err := pairOf(ends, f[4:])
+	if err != nil {
+		return err
+	}
+	p.Proto = decode.ProtoICMP
+	p.Src.Port, p.Dst.Port = 0, 0
+	p.ICMP = decode.ICMP{Type: 3, Code: 3, Error: true, QuotedProto: decode.ProtoUDP, QuotedSrc: src.Endpoint, QuotedDst: dst.Endpoint}
+	if f[3] == "tcp" {
+		p.ICMP.QuotedProto, p.ICMP.QuotedSeq = decode.ProtoTCP, src.isn
+	}
+	return nil
+}
+
+// play runs a story and returns every event and the account of every connection
+// and flow, those that are still open included, in order of appearance.
+func play(tb testing.TB, cfg Config, lines []storyLine) ([]Event, []*Conn) {
+	tb.Helper()
+	t := New(&cfg)
+	var events []Event
+	check := newChecker(tb)
+	for i := range lines {
+		n := len(events)
+		if lines[i].advance {
+			events = t.Advance(lines[i].time, events)
+		} else {
+			events = t.Observe(&lines[i].packet, events)
+		}
+		check.events(events[n:], t)
+	}
+	return events, check.end(t)
+}
+
+func TestStories(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(paths) < 24 {
+		t.Fatalf("stories: %d, %v", len(paths), err)
+	}
+	update := os.Getenv("FINACK_UPDATE") == "1"
+	for _, path := range paths {
+		s, err := readStory(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			events, conns := play(t, s.config, s.lines)
+			var text, verdict []byte
+			for i := range events {
+				text = appendEvent(text, &events[i])
+			}
+			for _, c := range conns {
+				verdict = appendVerdict(verdict, c)
+			}
+			if diff := gocmp.Diff(s.file("verdict"), string(verdict)); diff != "" {
+				t.Errorf("verdict (-by hand +tracker):\n%s\nevents:\n%s", diff, text)
+			}
+			if diff := gocmp.Diff(s.file("events"), string(text)); diff != "" {
+				if !update {
+					t.Fatalf("events (-golden +tracker; FINACK_UPDATE=1 rewrites):\n%s", diff)
+				}
+				rewrite(t, path, s.archive, text)
+			}
+		})
+	}
+}
+
+// rewrite puts events between a story's segments and its verdict.
+func rewrite(t *testing.T, path string, a *txtar.Archive, events []byte) {
+	i := slices.IndexFunc(a.Files, func(f txtar.File) bool { return f.Name == "events" })
+	if i < 0 {
+		i = 1 + slices.IndexFunc(a.Files, func(f txtar.File) bool { return f.Name == "segments" })
+		a.Files = slices.Insert(a.Files, i, txtar.File{Name: "events"})
+	}
+	a.Files[i].Data = events
+	if err := os.WriteFile(path, txtar.Format(a), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// appendEvent adds one line for an event.
+func appendEvent(dst []byte, e *Event) []byte {
+	b := bytes.NewBuffer(dst)
+	fmt.Fprintf(b, "%s", seconds(e.Time))
+	if e.Conn != 0 {
+		fmt.Fprintf(b, " #%d", e.Conn)
+	}
+	switch e.Kind {
+	case SegmentSeen, AnomalySeen:
+		if e.Kind == AnomalySeen {
+			fmt.Fprintf(b, " anomaly %s", e.Anomaly)
+		}
+		fmt.Fprintf(b, " %s %s %d(%d)", e.From, flagLetters(e.Flags), e.Seq-e.SeqBase, e.Len)
+		if e.Flags.Has(decode.ACK) {
+			fmt.Fprintf(b, " ack %d", e.Ack-e.AckBase)
+		}
+		if e.First {
+			fmt.Fprint(b, " first")
+		}
+		for i, name := range [...]string{"retransmission", "duplicate", "out-of-order", "gap", "keep-alive", "reused"} {
+			if e.Note&(1<<i) != 0 {
+				fmt.Fprint(b, " ", name)
+			}
+		}
+	case StateChanged:
+		fmt.Fprintf(b, "   %s %s → %s", e.Side, e.Old, e.New)
+		if e.Revised {
+			fmt.Fprint(b, " revised")
+		}
+		if e.Timer {
+			fmt.Fprint(b, " timer")
+		}
+	case DatagramSeen:
+		fmt.Fprintf(b, " %s udp (%d)", e.From, e.Len)
+	case ICMPSeen:
+		fmt.Fprintf(b, " %s icmp %d/%d", e.From, e.ICMPType, e.ICMPCode)
+		if e.Anomaly != NoAnomaly {
+			fmt.Fprintf(b, " anomaly %s", e.Anomaly)
+		}
+	case ConnClosed:
+		fmt.Fprintf(b, " closed %s %s", e.States[Client], e.States[Server])
+	case ConnReleased:
+		fmt.Fprint(b, " released")
+	}
+	fmt.Fprintln(b)
+	return b.Bytes()
+}
+
+// appendVerdict adds the line of an account.
+func appendVerdict(dst []byte, c *Conn) []byte {
+	b := bytes.NewBuffer(dst)
+	fmt.Fprintf(b, "#%d %s > %s ", c.ID, c.Client, c.Server)
+	if c.Proto == decode.ProtoTCP {
+		fmt.Fprintf(b, "role %s; %s; %s", c.Role, c.Handshake, c.Teardown)
+		if c.WasReset {
+			fmt.Fprintf(b, " by %s after %s", c.ResetBy, c.ResetAfter)
+		}
+		if c.Closer != NoCloser {
+			fmt.Fprintf(b, ", closer %s", c.Closer)
+		}
+		if c.Teardown != NoTeardown {
+			fmt.Fprint(b, ", ", map[bool]string{true: "complete", false: "not complete"}[c.Complete])
+		}
+		fmt.Fprintf(b, "; %s %s", c.States[Client], c.States[Server])
+	} else {
+		fmt.Fprint(b, "udp")
+		if c.Unreachable {
+			fmt.Fprintf(b, " unreachable %d", c.ICMPCode)
+		}
+	}
+	fmt.Fprintf(b, "; packets %d+%d; bytes %d+%d", c.Packets[0], c.Packets[1], c.Bytes[0], c.Bytes[1])
+	if c.Proto == decode.ProtoTCP {
+		fmt.Fprintf(b, "; retransmits %d+%d; completeness %d", c.Retransmits[0], c.Retransmits[1], c.Completeness)
+	}
+	if c.SYNRetransmits > 0 {
+		fmt.Fprintf(b, "; syn retransmits %d", c.SYNRetransmits)
+	}
+	if c.Evicted {
+		fmt.Fprint(b, "; evicted")
+	}
+	fmt.Fprintln(b)
+	return b.Bytes()
+}
+
+func seconds(t decode.Timestamp) string {
+	return strconv.FormatFloat(time.Duration(t-storyStart).Seconds(), 'f', 6, 64)
+}
+
+func flagLetters(f decode.Flags) string {
+	s := ""
+	for _, x := range []struct {
+		f decode.Flags
+		c string
+	}{{decode.SYN, "S"}, {decode.FIN, "F"}, {decode.RST, "R"}, {decode.PSH, "P"}, {decode.URG, "U"}, {decode.ECE, "E"}, {decode.CWR, "W"}, {decode.ACK, "."}} {
+		if f.Has(x.f) {
+			s += x.c
+		}
+	}
+	return cmp.Or(s, "-")
+}
+
+// A checker holds what every tracker must hold, whatever it is fed.
+type checker struct {
+	tb    testing.TB
+	known map[uint64]*known
+	done  []*Conn
+}
+
+type known struct {
+	client decode.Endpoint
+	states [2]State
+	moved  [2]bool
+	over   bool
+	closed bool
+}
+
+func newChecker(tb testing.TB) *checker { return &checker{tb: tb, known: map[uint64]*known{}} }
+
+func (c *checker) events(events []Event, t *Tracker) {
+	c.tb.Helper()
+	for i := range events {
+		e := &events[i]
+		if e.Conn == 0 {
+			continue
+		}
+		k := c.known[e.Conn]
+		if k == nil {
+			k = &known{client: e.Client}
+			c.known[e.Conn] = k
+		}
+		if k.client != e.Client {
+			// The SYN came late: what was taken for the client is the server.
+			k.client = e.Client
+			k.states[0], k.states[1] = k.states[1], k.states[0]
+			k.moved[0], k.moved[1] = k.moved[1], k.moved[0]
+		}
+		if k.over {
+			c.tb.Fatalf("#%d: an event after its release: %s", e.Conn, appendEvent(nil, e))
+		}
+		switch e.Kind {
+		case StateChanged:
+			if k.moved[e.Side] && k.states[e.Side] != e.Old {
+				c.tb.Fatalf("#%d: %s was %s, not as in %s", e.Conn, e.Side, k.states[e.Side], appendEvent(nil, e))
+			}
+			if e.Old == e.New || !e.Revised && !e.Old.follows(e.New) {
+				c.tb.Fatalf("#%d: no arrow of RFC 9293: %s", e.Conn, appendEvent(nil, e))
+			}
+			k.states[e.Side], k.moved[e.Side] = e.New, true
+		case ConnClosed:
+			if k.closed {
+				c.tb.Fatalf("#%d: closed twice", e.Conn)
+			}
+			k.closed = true
+			c.account(e.Verdict)
+		case ConnReleased:
+			k.over = true
+			c.account(e.Verdict)
+			c.done = append(c.done, e.Verdict)
+		}
+	}
+	if s := t.Stats(); s.Open > t.cfg.MaxConns || s.Open != t.n {
+		c.tb.Fatalf("open: %+v of %d", s, t.cfg.MaxConns)
+	}
+}
+
+func (c *checker) account(v *Conn) {
+	c.tb.Helper()
+	if v.RTT < 0 || v.Duration() < 0 || v.TeardownDuration() < 0 || v.WaitLeft < 0 || v.NumSteps > maxSteps || v.SYNRetransmits < 0 {
+		c.tb.Fatalf("impossible: %+v", v)
+	}
+	if (v.Closer == NoCloser) != (v.Proto != decode.ProtoTCP || !hasFIN(v)) {
+		c.tb.Fatalf("closer %q with steps %+v", v.Closer, v.Steps[:v.NumSteps])
+	}
+	for s := range v.TimeIn {
+		for _, d := range v.TimeIn[s] {
+			if d < 0 {
+				c.tb.Fatalf("negative time in a state: %+v", v)
+			}
+		}
+	}
+}
+
+func hasFIN(v *Conn) bool {
+	return slices.ContainsFunc(v.Steps[:v.NumSteps], func(s Step) bool { return s.Flags.Has(decode.FIN) && !s.Flags.Any(decode.RST) })
+}
+
+// end returns all accounts, having found that each connection has exactly one.
+func (c *checker) end(t *Tracker) []*Conn {
+	c.tb.Helper()
+	for v := range t.Conns() {
+		c.account(v)
+		if k := c.known[v.ID]; k != nil {
+			if k.over {
+				c.tb.Fatalf("#%d is open and released", v.ID)
+			}
+			k.over = true
+		}
+		c.done = append(c.done, v)
+	}
+	slices.SortFunc(c.done, func(a, b *Conn) int { return cmp.Compare(a.ID, b.ID) })
+	for i, v := range c.done {
+		if v.ID != uint64(i+1) {
+			c.tb.Fatalf("account %d of %d is #%d", i+1, len(c.done), v.ID)
+		}
+	}
+	if uint64(len(c.done)) != t.stats.Conns+t.stats.Flows {
+		c.tb.Fatalf("%d accounts, %+v", len(c.done), t.stats)
+	}
+	return c.done
+}
