@@ -362,10 +362,10 @@ func (l *Live) fill(f *decode.Frame) {
 		// Protocol, reserved, ifindex, hatype, pkttype, halen, address. A tag's
 		// own type is the protocol; the rest of it begins the payload.
 		proto := be.Uint16(sll[sllProtocol:])
+		if beginsWithTag(proto, data) {
+			proto = unix.ETH_P_8021Q
+		}
 		if tagged {
-			if innerTag(proto, data) {
-				proto = unix.ETH_P_8021Q
-			}
 			head = be.AppendUint16(head, tpid)
 		} else {
 			head = be.AppendUint16(head, proto)
@@ -390,10 +390,11 @@ func (l *Live) fill(f *decode.Frame) {
 	f.Data = f.Data[:min(len(f.Data), l.cfg.Snaplen)]
 }
 
-// innerTag reports whether data, of a frame that had an outer VLAN tag, begins
-// with another one. On SOCK_DGRAM, Linux since 6.11 tells the protocol behind
-// all tags, although it leaves the inner ones in place.
-func innerTag(proto uint16, data []byte) bool {
+// beginsWithTag reports whether data, that SOCK_DGRAM gave for proto, begins
+// with a VLAN tag instead. Linux since 6.11 tells the protocol behind all tags,
+// although it leaves inner ones in place; and who sends a tagged frame through
+// a packet socket may call it anything. The tag's own type is not told: 802.1Q.
+func beginsWithTag(proto uint16, data []byte) bool {
 	version := byte(4)
 	if proto == unix.ETH_P_IPV6 {
 		version = 6

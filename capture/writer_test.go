@@ -413,6 +413,11 @@ func fileTool(t *testing.T, name string, args ...string) []string {
 	if _, err := exec.LookPath(name); err != nil {
 		t.Skip(err)
 	}
+	if name == "tcpdump" {
+		// As root, which one is in a private network, it wants to become a
+		// user that does not exist there.
+		args = append([]string{"-Z", "root"}, args...)
+	}
 	var stderr bytes.Buffer
 	cmd := exec.Command(name, args...)
 	cmd.Stderr = &stderr

@@ -8,13 +8,14 @@ import "finack/decode"
 // the same states.
 
 // prove applies what a segment proves: received, sent, reached. The caller has
-// found that its receiver would act on it.
-func (t *Tracker) prove(c *record, s Side, p *decode.Packet) {
+// found that its receiver would act on it, and whether its sender has sent it
+// again.
+func (t *Tracker) prove(c *record, s Side, p *decode.Packet, again bool) {
 	seg := &p.Segment
 	if seg.Flags.Has(decode.ACK) {
 		t.received(c, s, p)
 	}
-	t.sent(c, s, p)
+	t.sent(c, s, p, again)
 	t.reached(c, s, p)
 }
 
@@ -41,7 +42,7 @@ func (t *Tracker) received(c *record, s Side, p *decode.Packet) {
 }
 
 // sent is step two: the sender has sent it.
-func (t *Tracker) sent(c *record, s Side, p *decode.Packet) {
+func (t *Tracker) sent(c *record, s Side, p *decode.Packet, again bool) {
 	me := &c.ends[s]
 	f := p.Segment.Flags
 	switch {
@@ -52,7 +53,7 @@ func (t *Tracker) sent(c *record, s Side, p *decode.Packet) {
 		first := !me.has(endSYNSeen)
 		me.flags |= endSYN | endSYNSeen | endAlive
 		if f.Has(decode.ACK) {
-			if !first && me.has(endSYNRcvd) && t.ackLost(c, s) {
+			if again && me.has(endSYNRcvd) && t.ackLost(c, s) {
 				me.flags |= endSYNLost
 			}
 		} else if first {
@@ -192,8 +193,8 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 // captured, when more than its SYN was acknowledged.
 func (t *Tracker) finKnown(c *record, s Side) bool {
 	me := &c.ends[s]
-	if me.has(endSYN) && !me.has(endSeen) {
-		return !seqLT(me.base+1, c.ends[s.Peer()].acked)
+	if !me.has(endSeen) && me.has(endGap) {
+		return false
 	}
 	return me.flags&(endSYN|endAlive|endFIN) != 0
 }

@@ -19,7 +19,7 @@ const (
 	endFINLost                     // the ACK of its FIN was lost: it sent the FIN again
 	endAlive                       // joined midstream: it has sent new data since, so no FIN before
 	endGap                         // something that this end sent was not seen
-	endReset                       // ended by a RST, or by the end of TIME_WAIT
+	endReset                       // ended by a RST
 )
 
 // end is what is kept of one end of an open connection. It has no pointer.

@@ -45,7 +45,7 @@ func (t *Tracker) segment(p *decode.Packet) {
 		case NoAnomaly, AckOfUnseen:
 			note = t.advance(c, s, p)
 			step = t.step(c, s, p)
-			t.prove(c, s, p)
+			t.prove(c, s, p, note&Retransmission != 0)
 			t.opening(c, s, p)
 		case ResetAfterClose:
 			step = t.step(c, s, p)
@@ -301,22 +301,34 @@ func (t *Tracker) judge(c *record, s Side, p *decode.Packet) Anomaly {
 		}
 		return NoAnomaly
 	}
+	if me.foreign(seg.Seq) || peer.foreign(seg.Ack-1) {
+		return OldDuplicate
+	}
 	end := seg.Seq + p.SeqLen()
 	if me.has(endSeen) && seqLT(me.nxt, seg.Seq) && t.outside(c, s, end) {
 		return OutOfWindow
 	}
 	if f.Has(decode.FIN) && me.has(endSeen) {
-		if me.has(endFIN) && t.closing.at(c.closing-1).fin[s] != end || !me.has(endFIN) && seqLT(end, me.nxt) {
+		if me.has(endFIN) && t.closing.at(c.closing - 1).fin[s] != end || !me.has(endFIN) && seqLT(end, me.nxt) {
 			return FINOutOfPlace
 		}
 	}
-	if me.has(endFIN) && end != seg.Seq && seqLT(t.closing.at(c.closing-1).fin[s], end) {
+	if me.has(endFIN) && end != seg.Seq && seqLT(t.closing.at(c.closing - 1).fin[s], end) {
 		return OutOfWindow // "ignore the segment text" after a FIN (RFC 9293 section 3.10.7.4)
 	}
 	if peer.has(endSeen) && seqLT(peer.nxt, seg.Ack) {
 		return AckOfUnseen
 	}
 	return NoAnomaly
+}
+
+// foreign reports whether a number cannot be one that this end has sent: it
+// lies before its ISS, or, with the SYN not acknowledged yet, far beyond it.
+func (e *end) foreign(n uint32) bool {
+	if !e.has(endSYNSeen) || e.nxt-e.base >= 1<<30 { // later the ISS is no measure
+		return false
+	}
+	return seqLT(n, e.base) || !e.has(endSYNRcvd) && seqLT(e.nxt+1<<20, n)
 }
 
 // judgeSYN applies RFC 5961 section 4.2 to SYNs and RFC 9293 section 3.10.7.3
@@ -488,6 +500,8 @@ func (t *Tracker) gap(me *end, seq uint32) Note {
 func (t *Tracker) repeated(c *record, me, peer *end, p *decode.Packet, end uint32) Note {
 	seg := &p.Segment
 	switch {
+	case seg.Flags.Has(decode.SYN|decode.ACK) && !me.has(endAck):
+		return 0 // its SYN crossed the peer's and now says so
 	case me.gapLo != me.gapHi && seqLEQ(me.gapLo, seg.Seq) && seqLEQ(end, me.gapHi):
 		// It fills a gap: late, not lost.
 		if seg.Seq == me.gapLo {
@@ -521,10 +535,11 @@ func (t *Tracker) acknowledge(c *record, s Side, seg *decode.Segment) {
 			me.flags |= endSYNRcvd
 		}
 	}
-	if !peer.has(endSeen) && me.has(endAck|endSYNSeen) && !seg.Flags.Has(decode.SYN) && seqLT(me.acked, seg.Ack) {
+	if !peer.has(endSeen) && me.has(endAck|endSYN) && !seg.Flags.Has(decode.SYN) && seqLT(me.acked, seg.Ack) {
 		// Only this direction is captured. It has received more than the
 		// SYN, so the acknowledgment of its own, too.
 		me.flags |= endSYNRcvd
+		peer.flags |= endGap
 	}
 	if !peer.has(endSeen) && seqLT(peer.nxt, seg.Ack) {
 		peer.nxt = seg.Ack

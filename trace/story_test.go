@@ -336,18 +336,27 @@ func play(tb testing.TB, cfg Config, lines []storyLine) ([]Event, []*Conn) {
 	return events, check.end(t)
 }
 
-func TestStories(t *testing.T) {
+// readStories reads all of them; a test that finds none is broken.
+func readStories(t *testing.T) []*story {
+	t.Helper()
 	paths, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(paths) < 24 {
+	if err != nil || len(paths) < 40 {
 		t.Fatalf("stories: %d, %v", len(paths), err)
 	}
-	update := os.Getenv("FINACK_UPDATE") == "1"
+	var all []*story
 	for _, path := range paths {
 		s, err := readStory(path)
 		if err != nil {
-			t.Error(err)
-			continue
+			t.Fatal(err)
 		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func TestStories(t *testing.T) {
+	update := os.Getenv("FINACK_UPDATE") == "1"
+	for _, s := range readStories(t) {
 		t.Run(s.name, func(t *testing.T) {
 			events, conns := play(t, s.config, s.lines)
 			var text, verdict []byte
@@ -364,7 +373,7 @@ func TestStories(t *testing.T) {
 				if !update {
 					t.Fatalf("events (-golden +tracker; FINACK_UPDATE=1 rewrites):\n%s", diff)
 				}
-				rewrite(t, path, s.archive, text)
+				rewrite(t, filepath.Join("testdata", s.name+".txtar"), s.archive, text)
 			}
 		})
 	}

@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math/bits"
 
@@ -55,8 +54,12 @@ const minSlots = 1 << 10
 // makeKey fills k from a packet's endpoints and reports whether the source is
 // the higher one.
 func makeKey(k *key, src, dst *decode.Endpoint, proto decode.Proto) (srcHi bool) {
-	c := bytes.Compare(src.Addr[:], dst.Addr[:])
-	srcHi = c > 0 || c == 0 && src.Port > dst.Port
+	be := binary.BigEndian
+	a, b := be.Uint64(src.Addr[:8]), be.Uint64(dst.Addr[:8])
+	if a == b {
+		a, b = be.Uint64(src.Addr[8:]), be.Uint64(dst.Addr[8:])
+	}
+	srcHi = a > b || a == b && src.Port > dst.Port
 	if srcHi {
 		src, dst = dst, src
 	}
@@ -83,6 +86,14 @@ func mix(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
+// equal is ==, in words instead of bytes: a third of the time of find.
+func (k *key) equal(o *key) bool {
+	le := binary.LittleEndian
+	return le.Uint64(k.lo[:8]) == le.Uint64(o.lo[:8]) && le.Uint64(k.hi[:8]) == le.Uint64(o.hi[:8]) &&
+		k.loPort == o.loPort && k.hiPort == o.hiPort && k.proto == o.proto && k.v6 == o.v6 &&
+		le.Uint64(k.lo[8:]) == le.Uint64(o.lo[8:]) && le.Uint64(k.hi[8:]) == le.Uint64(o.hi[8:])
+}
+
 // find returns the record of k and its index, or nil.
 func (t *table) find(k *key, h uint32) (*record, uint32) {
 	if len(t.slots) == 0 {
@@ -96,7 +107,7 @@ func (t *table) find(k *key, h uint32) (*record, uint32) {
 		}
 		if uint32(s>>32) == h {
 			idx := uint32(s) - 1
-			if r := t.at(idx); r.key == *k {
+			if r := t.at(idx); r.key.equal(k) {
 				return r, idx
 			}
 		}
@@ -137,8 +148,7 @@ func (t *table) grow() {
 
 // remove takes a record out, moving later ones of its run back so that no
 // tombstones are left.
-func (t *table) remove(idx uint32) {
-	h := t.hash(&t.at(idx).key)
+func (t *table) remove(idx, h uint32) {
 	mask := uint32(len(t.slots) - 1)
 	i := h & mask
 	for uint32(t.slots[i]) != idx+1 {

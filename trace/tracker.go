@@ -172,7 +172,7 @@ func (t *Tracker) release(c *record, idx uint32, at decode.Timestamp, v *Conn) {
 		t.closing.release(c.closing - 1)
 	}
 	t.unlink(c)
-	t.remove(idx)
+	t.remove(idx, t.hash(&c.key))
 }
 
 // evict makes room: the oldest finished connection, else the oldest that never

@@ -150,7 +150,7 @@ func (c *record) handshake() HandshakeKind {
 		return SimultaneousOpen
 	case c.bits&bitFastOpen != 0:
 		return FastOpen
-	case client.has(endSYNSeen) && server.has(endSYNSeen) && client.has(endAck) && seqLT(server.base, client.acked):
+	case client.has(endSYNSeen) && server.has(endSYNSeen|endSYNRcvd):
 		return ThreeWay
 	default:
 		return IncompleteHandshake

@@ -234,17 +234,18 @@ type Anomaly uint8
 
 // The anomalies, each with the rule that applies.
 const (
-	NoAnomaly       Anomaly = iota
-	BadChecksum             // dropped by its receiver (RFC 9293 section 3.1)
-	ResetOutOfPlace         // RST not at RCV.NXT: answered by a challenge ACK or dropped (RFC 5961 section 3.2)
-	ResetAfterClose         // RST after both FINs were acknowledged: it ends nothing
-	SYNInConnection         // SYN in a synchronized state: challenge ACK (RFC 5961 section 4.2)
-	OutOfWindow             // data or FIN outside the receive window: dropped (RFC 9293 section 3.10.7.4)
-	FINOutOfPlace           // FIN before the end of what its sender has sent, or a second, different one
-	AckOfUnseen             // acknowledges what was not seen: lost by the capture, or never sent (RFC 9293 section 3.10.7.4)
-	MissingAck              // no ACK bit in a synchronized state: dropped (RFC 9293 section 3.10.7.4)
-	ICMPError               // an ICMP error quotes a segment of this connection
-	SYNACKOutOfPlace        // SYN-ACK that does not acknowledge the SYN: answered by RST (RFC 9293 section 3.10.7.3)
+	NoAnomaly        Anomaly = iota
+	BadChecksum              // dropped by its receiver (RFC 9293 section 3.1)
+	ResetOutOfPlace          // RST not at RCV.NXT: answered by a challenge ACK or dropped (RFC 5961 section 3.2)
+	ResetAfterClose          // RST after both FINs were acknowledged: it ends nothing
+	SYNInConnection          // SYN in a synchronized state: challenge ACK (RFC 5961 section 4.2)
+	OutOfWindow              // data or FIN outside the receive window: dropped (RFC 9293 section 3.10.7.4)
+	FINOutOfPlace            // FIN before the end of what its sender has sent, or a second, different one
+	AckOfUnseen              // acknowledges what was not seen: lost by the capture, or never sent (RFC 9293 section 3.10.7.4)
+	MissingAck               // no ACK bit in a synchronized state: dropped (RFC 9293 section 3.10.7.4)
+	ICMPError                // an ICMP error quotes a segment of this connection
+	SYNACKOutOfPlace         // SYN-ACK that does not acknowledge the SYN: answered by RST (RFC 9293 section 3.10.7.3)
+	OldDuplicate             // numbers that are not of this connection: a late segment of an earlier one, dropped (RFC 9293 section 3.4.1)
 )
 
 // String returns the anomaly's name in the JSON contract.
@@ -270,6 +271,8 @@ func (a Anomaly) String() string {
 		return "icmp-error"
 	case SYNACKOutOfPlace:
 		return "syn-ack-out-of-place"
+	case OldDuplicate:
+		return "old-duplicate"
 	default:
 		return "none"
 	}
@@ -298,6 +301,8 @@ func (a Anomaly) Rule() string {
 		return "an ICMP error quotes this connection (RFC 5927: a hint, no proof)"
 	case SYNACKOutOfPlace:
 		return "does not acknowledge the SYN: answered by RST (RFC 9293 section 3.10.7.3)"
+	case OldDuplicate:
+		return "not this connection's numbers: late, of an earlier one, dropped (RFC 9293 section 3.4.1)"
 	default:
 		return ""
 	}

@@ -52,8 +52,8 @@ func newEchoServe(s std) *cobra.Command {
 		Long: `serve echoes on each URL: tcp://HOST:PORT, udp://HOST:PORT (tcp4, tcp6, udp4, udp6
 for one IP version), unix://PATH, unixgram://PATH, unixpacket://PATH. Without one
 it serves the echo port, 7, over TCP and UDP. With --trace it shows the
-handshake and the teardown of each of its TCP connections, and its datagrams, as
-seen on the wire; that needs CAP_NET_RAW. Ctrl-C stops it gracefully.`,
+handshake and the teardown of each of its TCP connections, and the first datagrams
+of each exchange, as seen on the wire; that needs CAP_NET_RAW. Ctrl-C stops it gracefully.`,
 		Example: `  finack echo serve tcp://127.0.0.1:7007 udp://127.0.0.1:7007
   sudo finack echo serve --trace --close-delay 80ms`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -206,6 +206,9 @@ func newEchoSend(s std) *cobra.Command {
 			eps, err := endpoints(args)
 			if err != nil {
 				return err
+			}
+			if cfg.Size == 0 {
+				cfg.Size = -1 // an empty message, where echo takes zero for its default
 			}
 			res, err := echo.Send(cmd.Context(), eps[0], &cfg, func(r echo.Reply) {
 				switch {

@@ -282,7 +282,11 @@ func (c *client) writeAndRead(seq uint64) (int, error) {
 	if err != nil {
 		_ = c.conn.SetWriteDeadline(past())
 	}
-	if writeErr := <-written; writeErr != nil && (err == nil || errors.Is(err, os.ErrDeadlineExceeded)) {
+	writeErr := <-written
+	// The kernel tells of a reset once: when it told the writer, the reader
+	// got the 0 that an end gives too.
+	reset := errors.Is(writeErr, syscall.ECONNRESET)
+	if writeErr != nil && (err == nil || errors.Is(err, os.ErrDeadlineExceeded) || reset) {
 		err = writeErr
 	}
 	return n, err

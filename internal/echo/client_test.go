@@ -46,8 +46,8 @@ func udpServer(t *testing.T, answer func(in []byte) [][]byte) Endpoint {
 	return Endpoint{"udp", c.LocalAddr().String()}
 }
 
-// tcpServer handles one connection.
-func tcpServer(t *testing.T, handle func(*net.TCPConn)) Endpoint {
+// tcpServer handles one connection; done is closed when t ends.
+func tcpServer(t *testing.T, handle func(c *net.TCPConn, done <-chan struct{})) Endpoint {
 	t.Helper()
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -62,7 +62,7 @@ func tcpServer(t *testing.T, handle func(*net.TCPConn)) Endpoint {
 		}
 		defer c.Close()
 		c.SetDeadline(time.Now().Add(longest))
-		handle(c.(*net.TCPConn))
+		handle(c.(*net.TCPConn), t.Context().Done())
 	}()
 	t.Cleanup(func() {
 		ln.Close()
@@ -260,7 +260,7 @@ func TestHowAStreamCanFail(t *testing.T) {
 	answerAll := func(c net.Conn) { _, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }
 	answer := func(c net.Conn, n int64) { _, _ = io.CopyN(struct{ io.Writer }{c}, struct{ io.Reader }{c}, n) }
 	for name, test := range map[string]struct {
-		handle func(*net.TCPConn)
+		handle func(*net.TCPConn, <-chan struct{})
 		cfg    ClientConfig
 		is     error
 		says   string
@@ -268,61 +268,65 @@ func TestHowAStreamCanFail(t *testing.T) {
 		counts counts
 	}{
 		"closed in the middle of an answer": {
-			handle: func(c *net.TCPConn) { read(c, 100); c.Write(make([]byte, 40)) },
+			handle: func(c *net.TCPConn, _ <-chan struct{}) { read(c, 100); c.Write(make([]byte, 40)) },
 			cfg:    ClientConfig{Size: 100},
 			is:     io.ErrUnexpectedEOF, says: "message 1: the server closed after 40 of 100 bytes: unexpected EOF",
 			end: EndEOF, counts: counts{Sent: 1, Lost: 1},
 		},
 		"closed before the answer": {
-			handle: func(c *net.TCPConn) { read(c, 100) },
+			handle: func(c *net.TCPConn, _ <-chan struct{}) { read(c, 100) },
 			cfg:    ClientConfig{Size: 100},
 			is:     io.ErrUnexpectedEOF, says: "closed after 0 of 100 bytes",
 			end: EndEOF, counts: counts{Sent: 1, Lost: 1},
 		},
 		"reset": {
-			handle: func(c *net.TCPConn) { read(c, 100); c.SetLinger(0) },
+			handle: func(c *net.TCPConn, _ <-chan struct{}) { read(c, 100); c.SetLinger(0) },
 			cfg:    ClientConfig{Size: 100},
 			is:     syscall.ECONNRESET, says: "message 1: read tcp 127.0.0.1:",
 			end: EndReset, counts: counts{Sent: 1, Lost: 1},
 		},
 		"reset while a long message is written": {
-			handle: func(c *net.TCPConn) { read(c, 100); c.SetLinger(0) },
+			handle: func(c *net.TCPConn, _ <-chan struct{}) { read(c, 100); c.SetLinger(0) },
 			cfg:    ClientConfig{Size: 50 << 20},
 			is:     syscall.ECONNRESET, says: "message 1: ",
 			end: EndReset,
 		},
 		"no answer": {
-			handle: func(c *net.TCPConn) { io.Copy(io.Discard, c) },
+			handle: func(c *net.TCPConn, _ <-chan struct{}) { io.Copy(io.Discard, c) },
 			cfg:    ClientConfig{Size: 100, Timeout: 50 * time.Millisecond},
 			is:     ErrNoAnswer, says: "message 1: no answer in time: 0 of 100 bytes after 50ms",
 			end: EndNothing, counts: counts{Sent: 1, Lost: 1},
 		},
 		"a server that does not even read": {
-			handle: func(c *net.TCPConn) { io.Copy(io.Discard, io.LimitReader(c, 1)); time.Sleep(100 * time.Millisecond) },
+			handle: func(c *net.TCPConn, done <-chan struct{}) { io.Copy(io.Discard, io.LimitReader(c, 1)); <-done },
 			cfg:    ClientConfig{Size: 50 << 20, Timeout: 50 * time.Millisecond},
 			is:     ErrNoAnswer, says: "message 1: no answer in time",
 			end: EndNothing,
 		},
 		"a wrong byte": {
-			handle: func(c *net.TCPConn) { read(c, 100); c.Write(make([]byte, 100)); io.Copy(io.Discard, c) },
-			cfg:    ClientConfig{Size: 100, Count: 2},
-			is:     ErrWrong, says: "message 1: wrong answer: byte 7 is 0x00, 0x01 was sent",
+			handle: func(c *net.TCPConn, _ <-chan struct{}) {
+				read(c, 100)
+				c.Write(make([]byte, 100))
+				io.Copy(io.Discard, c)
+			},
+			cfg: ClientConfig{Size: 100, Count: 2},
+			is:  ErrWrong, says: "message 1: wrong answer: byte 7 is 0x00, 0x01 was sent",
 			end: EndNothing, counts: counts{Sent: 1, Lost: 1, Wrong: 1},
 		},
 		"more than was sent": {
-			handle: func(c *net.TCPConn) { answerAll(c); c.Write([]byte("bye")) },
+			handle: func(c *net.TCPConn, _ <-chan struct{}) { answerAll(c); c.Write([]byte("bye")) },
 			cfg:    ClientConfig{Size: 100, Count: 2},
 			is:     ErrWrong, says: "wrong answer: 3 bytes more than were sent",
 			end: EndEOF, counts: counts{Sent: 2, Received: 2, Wrong: 1},
 		},
 		"reset instead of an end": {
-			handle: func(c *net.TCPConn) { answerAll(c); c.SetLinger(0) },
+			handle: func(c *net.TCPConn, _ <-chan struct{}) { answerAll(c); c.SetLinger(0) },
 			cfg:    ClientConfig{Size: 100},
 			is:     syscall.ECONNRESET, says: "await the server's end: ",
 			end: EndReset, counts: counts{Sent: 1, Received: 1},
 		},
 		"a server that does not end": {
-			handle: func(c *net.TCPConn) { answer(c, 100); io.Copy(io.Discard, c); time.Sleep(100 * time.Millisecond) },
+			handle: func(c *net.TCPConn, done <-chan struct{}) { answer(c, 100); io.Copy(io.Discard, c); <-done },
 			cfg:    ClientConfig{Size: 100, Timeout: 50 * time.Millisecond},
 			end:    EndNothing, counts: counts{Sent: 1, Received: 1},
 		},

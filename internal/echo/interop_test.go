@@ -5,28 +5,29 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// program returns a command that is killed, by its process id, when t ends.
+// program returns a command that is killed when t ends, with what it forked:
+// the processes of its own group.
 func program(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
 		t.Skip(err)
 	}
-	cmd := exec.Command(path, args...)
-	t.Cleanup(func() {
-		if cmd.Process != nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	})
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = longest
 	return cmd
 }
 
@@ -34,45 +35,33 @@ func program(t *testing.T, name string, args ...string) *exec.Cmd {
 // contains ready.
 func start(t *testing.T, cmd *exec.Cmd, ready string) {
 	t.Helper()
-	stderr, err := cmd.StderrPipe()
+	stderr, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	cmd.Stderr = w
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		stderr.Close()
 		t.Fatal(err)
 	}
-	lines := make(chan string)
-	go func() {
-		defer close(lines)
-		for sc := bufio.NewScanner(stderr); sc.Scan(); {
-			lines <- sc.Text()
-		}
-	}()
-	// What follows is read too, so that the program never waits for us.
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		for range lines {
-		}
+	t.Cleanup(func() { // t's context has ended: it is being killed
+		_ = cmd.Wait()
+		stderr.Close()
 	})
-	timeout := time.After(longest)
-	for {
-		select {
-		case line, ok := <-lines:
-			if !ok {
-				t.Fatalf("%v ended", cmd)
-			}
-			if strings.Contains(line, ready) {
-				go func() {
-					for line := range lines {
-						_ = line
-					}
-				}()
-				return
-			}
-		case <-timeout:
-			t.Fatalf("%v does not say %q", cmd, ready)
+	stderr.SetReadDeadline(time.Now().Add(longest))
+	for sc := bufio.NewScanner(stderr); ; {
+		if !sc.Scan() {
+			t.Fatalf("%v does not say %q: %v", cmd, ready, sc.Err())
+		}
+		if strings.Contains(sc.Text(), ready) {
+			break
 		}
 	}
+	// What it still says it must not wait for us to read.
+	stderr.SetReadDeadline(time.Time{})
+	go func() { _, _ = io.Copy(io.Discard, stderr) }()
 }
 
 // freePort returns a port that was free a moment ago.
@@ -99,6 +88,7 @@ func freePort(t *testing.T, network string) string {
 }
 
 func TestOurClientWithOtherServers(t *testing.T) {
+	nothingLeft(t)
 	t.Run("socat tcp", func(t *testing.T) {
 		port := freePort(t, "tcp4")
 		start(t, program(t, "socat", "-d", "-d", "TCP4-LISTEN:"+port+",bind=127.0.0.1,fork,reuseaddr", "EXEC:cat"), "listening on")
@@ -121,8 +111,10 @@ func TestOurClientWithOtherServers(t *testing.T) {
 	t.Run("ncat tcp", func(t *testing.T) {
 		port := freePort(t, "tcp4")
 		start(t, program(t, "ncat", "-v", "-l", "-k", "127.0.0.1", port, "-e", "/bin/cat"), "Listening on 127.0.0.1:"+port)
-		// No half-close: ncat -e stops at the EOF, whatever cat has still to say.
-		for _, cfg := range []*ClientConfig{{Count: 10}, {Count: 3, Size: 1 << 20}} {
+		// ncat -e stops at the EOF, whatever cat has still to say, and stops
+		// both ways while one pipe to cat is full: no half-close, no long
+		// messages.
+		for _, cfg := range []*ClientConfig{{Count: 10}, {Count: 3, Size: 30_000}} {
 			if res := mustSend(t, Endpoint{"tcp", "127.0.0.1:" + port}, cfg); res.End != EndEOF {
 				t.Errorf("end: %v", res.End)
 			}

@@ -1,6 +1,7 @@
 package echo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,7 +192,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	closeErr := s.Close()
 	<-idle
-	return errors.Join(err, closeErr)
+	return cmp.Or(err, closeErr)
 }
 
 // past returns a deadline that ends what is under way.
@@ -210,7 +211,7 @@ func (s *Server) Close() error {
 	if first {
 		close(s.done)
 		for i, sock := range s.socks {
-			err = errors.Join(err, closeSocket(sock, s.addrs[i]))
+			err = cmp.Or(err, closeSocket(sock, s.addrs[i]))
 		}
 		for c := range s.conns {
 			_ = c.Close()
@@ -229,7 +230,7 @@ func closeSocket(sock socket, addr net.Addr) error {
 	}
 	if a, ok := addr.(*net.UnixAddr); ok && a.Net == "unixgram" && !strings.HasPrefix(a.Name, "@") {
 		if rmErr := os.Remove(a.Name); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
-			err = errors.Join(err, rmErr)
+			err = cmp.Or(err, rmErr)
 		}
 	}
 	return err

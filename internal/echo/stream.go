@@ -1,6 +1,7 @@
 package echo
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -61,7 +62,7 @@ func (s *Server) start(c stream) {
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
-		err = errors.Join(err, c.Close())
+		err = cmp.Or(err, c.Close())
 		if !errors.Is(err, net.ErrClosed) {
 			s.report(err)
 		}
