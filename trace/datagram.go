@@ -12,7 +12,7 @@ func (t *Tracker) datagram(p *decode.Packet) {
 	first := c == nil
 	if first {
 		t.stats.Flows++
-		c, idx = t.open(&k, h, srcHi, listFlow, p)
+		c, _ = t.open(&k, h, srcHi, listFlow, p)
 	} else {
 		t.move(listFlow, c, idx)
 	}

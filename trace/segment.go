@@ -392,7 +392,8 @@ func (t *Tracker) judgeRST(c *record, s Side, seg *decode.Segment) Anomaly {
 		}
 		return ResetOutOfPlace
 	}
-	lo, hi := me.nxt, me.nxt
+	var lo uint32
+	hi := me.nxt
 	switch {
 	case peer.has(endAck):
 		lo = peer.acked

@@ -225,9 +225,6 @@ func (c Closer) String() string {
 	}
 }
 
-// closerOf returns the Closer for one side.
-func closerOf(s Side) Closer { return ClosedByClient + Closer(s) }
-
 // Anomaly is something that the receiver of a segment would not act on, or
 // that cannot be what it seems.
 type Anomaly uint8
