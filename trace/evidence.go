@@ -8,8 +8,8 @@ import "finack/decode"
 // the same states.
 
 // prove applies what a segment proves: received, sent, reached. The caller has
-// found that its receiver would act on it, and whether its sender has sent it
-// again.
+// found that its receiver would act on it, and whether what it sends was sent
+// before, or what follows it.
 func (t *Tracker) prove(c *record, s Side, p *decode.Packet, again bool) {
 	seg := &p.Segment
 	if seg.Flags.Has(decode.ACK) {
@@ -43,7 +43,7 @@ func (t *Tracker) received(c *record, s Side, p *decode.Packet) {
 
 // sent is step two: the sender has sent it.
 func (t *Tracker) sent(c *record, s Side, p *decode.Packet, again bool) {
-	me := &c.ends[s]
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
 	f := p.Segment.Flags
 	switch {
 	case f.Has(decode.RST):
@@ -52,6 +52,9 @@ func (t *Tracker) sent(c *record, s Side, p *decode.Packet, again bool) {
 	case f.Has(decode.SYN):
 		first := !me.has(endSYNSeen)
 		me.flags |= endSYN | endSYNSeen | endAlive
+		if first && peer.has(endAck) && seqLT(me.base, peer.acked) {
+			me.flags |= endSYNRcvd // its acknowledgment came first in this capture
+		}
 		if f.Has(decode.ACK) {
 			if again && me.has(endSYNRcvd) && t.ackLost(c, s) {
 				me.flags |= endSYNLost
@@ -61,7 +64,7 @@ func (t *Tracker) sent(c *record, s Side, p *decode.Packet, again bool) {
 		}
 		t.settle(c, s, p)
 	case f.Has(decode.FIN):
-		t.sentFIN(c, s, p)
+		t.sentFIN(c, s, p, again)
 	}
 }
 
@@ -74,12 +77,13 @@ func (t *Tracker) ackLost(c *record, s Side) bool {
 }
 
 // sentFIN records a FIN, or that it was sent again.
-func (t *Tracker) sentFIN(c *record, s Side, p *decode.Packet) {
+func (t *Tracker) sentFIN(c *record, s Side, p *decode.Packet, late bool) {
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
 	cl := t.closingOf(c)
 	ack := p.Segment.Ack
 	if !me.has(endFIN) {
 		me.flags |= endFIN
+		cl.finLate[s] = late
 		cl.fin[s], cl.finAck[s], cl.finTime[s] = p.Segment.Seq+p.SeqLen(), ack, p.Time
 		t.settle(c, s, p)
 		// The peer may have acknowledged it before, in the order of this capture.
@@ -171,7 +175,7 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 	cl := t.closing.at(c.closing - 1)
 	passive := peer.has(endFIN) && seqLEQ(cl.fin[s.Peer()], cl.finAck[s])
 	switch {
-	case passive && seqLEQ(cl.fin[s], cl.finAck[s.Peer()]):
+	case passive && (cl.finLate[s] || seqLEQ(cl.fin[s], cl.finAck[s.Peer()])):
 		return Unknown // only a retransmission was captured: who closed first cannot be known
 	case passive && acked:
 		return Closed

@@ -98,6 +98,7 @@ type closing struct {
 	fin      [2]uint32           // end(X): the number after X's FIN
 	finAck   [2]uint32           // the lowest acknowledgment on X's FIN
 	finTime  [2]decode.Timestamp // of X's last FIN
+	finLate  [2]bool             // what X sent after its FIN was seen before it: it may be a retransmission
 	ackFirst [2]bool             // X acknowledged the peer's FIN before it sent its own
 	n        uint8               // steps used
 	reset    bool                // ended by a RST

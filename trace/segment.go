@@ -45,7 +45,7 @@ func (t *Tracker) segment(p *decode.Packet) {
 		case NoAnomaly, AckOfUnseen:
 			note = t.advance(c, s, p)
 			step = t.step(c, s, p)
-			t.prove(c, s, p, note&Retransmission != 0)
+			t.prove(c, s, p, note&(Retransmission|OutOfOrder) != 0)
 			t.opening(c, s, p)
 		case ResetAfterClose:
 			step = t.step(c, s, p)
@@ -132,11 +132,7 @@ func (t *Tracker) begin(k *key, h uint32, srcHi bool, p *decode.Packet) (*record
 		c.role = RoleSYN
 		c.ends[Client].state = Closed
 	case syn:
-		// The SYN-ACK proves that the other end has sent a SYN.
 		c.role, c.clientHi = RoleSYNACK, !srcHi
-		cl := &c.ends[Client]
-		cl.base, cl.nxt = seg.Ack-1, seg.Ack
-		cl.flags |= endBase | endSYN
 	case seg.Flags.Has(decode.SYN | decode.ACK): // and RST: nonsense, but from the server
 		c.role, c.clientHi = RoleSYNACK, !srcHi
 	default:
@@ -443,6 +439,14 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 			me.wscale = seg.WScale
 		}
 	}
+	if f.Has(decode.SYN|decode.ACK) && !peer.has(endSYN) {
+		// It proves that the other end has sent a SYN.
+		if !peer.has(endSeen) {
+			peer.nxt = seg.Ack
+		}
+		peer.base = seg.Ack - 1
+		peer.flags |= endBase | endSYN
+	}
 	end := seg.Seq + n
 	switch {
 	case !me.has(endSeen):
@@ -481,7 +485,7 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 	}
 	if peer.has(endUnseen) && seqLEQ(peer.unseen, me.nxt) {
 		peer.acked = peer.unseen
-		peer.flags &^= endUnseen
+		peer.flags = peer.flags&^endUnseen | endAck
 	}
 	if f.Has(decode.ACK) {
 		t.acknowledge(c, s, seg)
@@ -633,6 +637,7 @@ func (t *Tracker) flip(c *record) {
 	swap(&cl.fin)
 	swap(&cl.finAck)
 	swap(&cl.finTime)
+	swap(&cl.finLate)
 	swap(&cl.ackFirst)
 	swap(&cl.ahead)
 	for i := range cl.ahead {

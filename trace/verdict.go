@@ -112,14 +112,16 @@ func (t *Tracker) finKind(c *record) TeardownKind {
 }
 
 // closer says who closed first: the side whose FIN the other's FIN covers. A
-// lone FIN's sender did, where both directions were seen.
+// lone FIN's sender did, where both directions were seen and none can have sent
+// a FIN before the capture began.
 func (t *Tracker) closer(c *record) Closer {
 	client, server := &c.ends[Client], &c.ends[Server]
 	switch {
 	case client.has(endFIN) && server.has(endFIN):
+		cl := t.closing.at(c.closing - 1)
 		switch byClient, byServer := t.covers(c, Client), t.covers(c, Server); {
-		case byClient && byServer:
-			return ClosedUnknown
+		case byClient && byServer, byClient && cl.finLate[Client], byServer && cl.finLate[Server]:
+			return ClosedUnknown // the original FIN was not captured: it may have acknowledged less
 		case byClient:
 			return ClosedByServer
 		case byServer:
@@ -129,7 +131,7 @@ func (t *Tracker) closer(c *record) Closer {
 		}
 	case !client.has(endFIN) && !server.has(endFIN):
 		return NoCloser
-	case client.packets == 0 || server.packets == 0:
+	case client.packets == 0 || server.packets == 0, !t.finKnown(c, Client), !t.finKnown(c, Server):
 		return ClosedUnknown
 	case client.has(endFIN):
 		return ClosedByClient

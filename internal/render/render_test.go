@@ -26,7 +26,7 @@ func story(t testing.TB) (events []trace.Event, conns []*trace.Conn) {
 	send := func(from, to decode.Endpoint, f decode.Flags, seq, ack uint32, n int) {
 		at = at.Add(time.Millisecond)
 		p := decode.Packet{
-			Time: at, Proto: decode.ProtoTCP, Version: 4, Src: from, Dst: to, Len: n,
+			Time: at, Proto: decode.ProtoTCP, Version: 4, Src: from, Dst: to, Len: n, IPID: uint32(len(events)),
 			Segment: decode.Segment{Seq: seq, Ack: ack, Flags: f, Window: 512},
 		}
 		events = tr.Observe(&p, events)
