@@ -1,13 +1,16 @@
 package lab
 
 import (
+	"context"
 	"net"
 	"time"
 )
 
 // streamBoundaries writes twice and reads once: a stream has no messages.
-func streamBoundaries(network, address string) (string, error) {
-	ln, err := net.Listen(network, address)
+func streamBoundaries(ctx context.Context, network, address string) (string, error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(ctx, network, address)
 	if err != nil {
 		return "", err
 	}

@@ -113,12 +113,12 @@ func (d *demo) streams() (transport, error) {
 	}
 	// The kernel sends FIN and ACK in one segment when the program closes at
 	// once; a busy machine now and then makes that two.
-	if _, err := d.tcp("TCP echo", "The client closes first, the server at once: its FIN rides on the ACK, three steps.",
+	if _, err := d.tcp("TCP echo", "The client closes, the server at once: its FIN rides on the ACK, three steps.",
 		nil, &echo.ClientConfig{},
 		want{trace.ThreeStep, trace.ClosedByClient, trace.TimeWait, trace.Closed}, 20); err != nil {
 		return transport{}, err
 	}
-	bounds, err := streamBoundaries("tcp4", "127.0.0.1:0")
+	bounds, err := streamBoundaries(d.ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
 		return transport{}, err
 	}
@@ -154,7 +154,7 @@ func (d *demo) tcp(title, text string, srv *echo.ServerConfig, cli *echo.ClientC
 		if got == w && v.Complete && v.Handshake == trace.ThreeWay {
 			buf := append([]byte(text), '\n')
 			buf = d.text.AppendLadder(buf, title, events)
-			buf = append(d.text.AppendConn(append(buf, ' '), v), '\n')
+			buf = append(d.text.AppendOutcome(append(buf, ' '), v), "\n\n"...)
 			_, err := d.out.Write(buf)
 			return v, err
 		}
@@ -254,7 +254,7 @@ func (d *demo) datagrams() (transport, error) {
 	if err != nil {
 		return transport{}, err
 	}
-	out := append([]byte(nil), "No handshake, no teardown. The server goes, and only the next datagram finds out.\n"...)
+	out := append([]byte(nil), "No handshake, no teardown: only the next datagram finds the server gone.\n"...)
 	out = d.text.AppendLadder(out, "UDP echo", events)
 	if _, err := d.out.Write(append(out, '\n')); err != nil {
 		return transport{}, err
@@ -299,7 +299,7 @@ func (d *demo) unixStream() (t transport, err error) {
 		return t, checkf("Unix stream echo: %d packets on the wire, want none", packets)
 	}
 	fmt.Fprintf(d.out, "Unix stream echo: %d bytes there and back, then EOF, and not one packet.\n\n", message)
-	bounds, err := streamBoundaries("unix", filepath.Join(dir, "bounds.sock"))
+	bounds, err := streamBoundaries(d.ctx, "unix", filepath.Join(dir, "bounds.sock"))
 	return transport{"Unix stream", packets, 0, 0, "EOF", bounds, nil}, err
 }
 
@@ -343,9 +343,9 @@ func (d *demo) tables(all ...transport) error {
 		if n != segments*c.times {
 			return checkf("%s saw %d packets of the first connection, want %d", c.socket, n, segments*c.times)
 		}
-		fmt.Fprintf(&b, " %-46s %3d  %s\n", c.socket, n, c.why)
+		fmt.Fprintf(&b, " %-40s %3d  %s\n", c.socket, n, c.why)
 	}
-	fmt.Fprintf(&b, " %-46s %3d  %s\n", "finack (AF_PACKET ring, ETH_P_ALL)", segments, "each once: lo's copies are left out")
+	fmt.Fprintf(&b, " %-40s %3d  %s\n", "finack (AF_PACKET ring, ETH_P_ALL)", segments, "once: lo's copies are left out")
 	for line := range strings.Lines(b.String()) {
 		if _, err := fmt.Fprintln(d.out, strings.TrimRight(line, " \n")); err != nil {
 			return err

@@ -150,15 +150,15 @@ func openCounters() ([]*counter, error) {
 	list := []*counter{
 		{
 			socket: raw.Socket{Domain: raw.AF_INET, Type: raw.SOCK_RAW, Protocol: raw.IPPROTO_TCP},
-			link:   decode.LinkRaw, times: 1, why: "each once; on a real link inbound only",
+			link:   decode.LinkRaw, times: 1, why: "once; on a real link inbound only",
 		},
 		{
 			socket: raw.Socket{Domain: raw.AF_PACKET, Type: raw.SOCK_DGRAM, Protocol: raw.ETH_P_IP},
-			link:   decode.LinkRaw, times: 1, why: "each once; on a real link inbound only",
+			link:   decode.LinkRaw, times: 1, why: "once; on a real link inbound only",
 		},
 		{
 			socket: raw.Socket{Domain: raw.AF_PACKET, Type: raw.SOCK_RAW, Protocol: raw.ETH_P_ALL},
-			link:   decode.LinkEthernet, times: 2, why: "each twice: as sent and as received",
+			link:   decode.LinkEthernet, times: 2, why: "twice: as sent and as received",
 		},
 	}
 	for i, c := range list {

@@ -216,20 +216,7 @@ func (t *Text) AppendConn(dst []byte, c *trace.Conn) []byte {
 	if c.Proto != decode.ProtoTCP {
 		return t.flow(dst, c)
 	}
-	dst = appendOutcome(dst, c)
-	dst = append(dst, ", "...)
-	dst = appendDuration(dst, c.Duration())
-	for s := trace.Client; s <= trace.Server; s++ {
-		dst = append(dst, [...]string{"; ", ", "}[s]...)
-		dst = append(dst, s.String()...)
-		dst = append(dst, ' ')
-		dst = t.state(dst, c.States[s])
-		if c.States[s] == trace.TimeWait {
-			dst = append(dst, " ("...)
-			dst = appendDuration(dst, c.WaitLeft.Round(time.Second))
-			dst = append(dst, " left)"...)
-		}
-	}
+	dst = t.AppendOutcome(dst, c)
 	dst = append(dst, "; "...)
 	dst = strconv.AppendUint(dst, c.Packets[0], 10)
 	dst = append(dst, '+')
@@ -248,6 +235,26 @@ func (t *Text) AppendConn(dst []byte, c *trace.Conn) []byte {
 		dst = append(dst, "; evicted to make room"...)
 	}
 	return append(dst, '\n')
+}
+
+// AppendOutcome appends who closed a TCP connection first and how, how long it
+// lasted, and where each end stands.
+func (t *Text) AppendOutcome(dst []byte, c *trace.Conn) []byte {
+	dst = appendOutcome(dst, c)
+	dst = append(dst, ", "...)
+	dst = appendDuration(dst, c.Duration())
+	for s := trace.Client; s <= trace.Server; s++ {
+		dst = append(dst, [...]string{"; ", ", "}[s]...)
+		dst = append(dst, s.String()...)
+		dst = append(dst, ' ')
+		dst = t.state(dst, c.States[s])
+		if c.States[s] == trace.TimeWait {
+			dst = append(dst, " ("...)
+			dst = appendDuration(dst, c.WaitLeft.Round(time.Second))
+			dst = append(dst, " left)"...)
+		}
+	}
+	return dst
 }
 
 // appendOutcome appends who closed first and how, or how far the connection came.
