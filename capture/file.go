@@ -10,6 +10,7 @@ import (
 	"math/bits"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -81,7 +82,7 @@ type File struct {
 	pcap   pcapState
 	ng     pcapngState
 	filter *pcapfilter.Filter
-	vms    map[decode.LinkType]*bpf.VM
+	vms    map[decode.LinkType]*program
 
 	rec   record // the next frame, once ready is set
 	ready bool
@@ -159,7 +160,7 @@ func newFile(name string, cfg *FileConfig) (*File, error) {
 		if f.filter, err = pcapfilter.Parse(cfg.Filter); err != nil {
 			return nil, fmt.Errorf("parse filter: %w", err)
 		}
-		f.vms = make(map[decode.LinkType]*bpf.VM)
+		f.vms = make(map[decode.LinkType]*program)
 	}
 	return f, nil
 }
@@ -253,17 +254,42 @@ func (f *File) findNext(read bool) error {
 	}
 }
 
+// program is a filter for one link type.
+type program struct {
+	vm     *bpf.VM
+	code   []bpf.Instruction
+	hasLen bool // it asks for the frame's length
+}
+
+func loadsLength(i bpf.Instruction) bool { return i == bpf.LoadExtension{Num: bpf.ExtLen} }
+
+// accepts runs the filter.
 func (f *File) accepts(rec *record) (bool, error) {
-	vm := f.vms[rec.link]
-	if vm == nil {
-		prog, err := f.filter.ForLink(uint16(rec.link))
+	p := f.vms[rec.link]
+	if p == nil {
+		code, err := f.filter.ForLink(uint16(rec.link))
+		p = &program{code: code, hasLen: slices.ContainsFunc(code, loadsLength)}
 		if err == nil {
-			vm, err = bpf.NewVM(prog)
+			p.vm, err = bpf.NewVM(code)
 		}
 		if err != nil {
 			return false, fmt.Errorf("read %s: link type %v: %w", f.name, rec.link, err)
 		}
-		f.vms[rec.link] = vm
+		f.vms[rec.link] = p
+	}
+	vm := p.vm
+	if p.hasLen && int(rec.wire) != len(rec.data) {
+		// The machine takes what was captured for the length: say what it was.
+		code := slices.Clone(p.code)
+		for i := range code {
+			if loadsLength(code[i]) {
+				code[i] = bpf.LoadConstant{Dst: bpf.RegA, Val: uint32(rec.wire)}
+			}
+		}
+		var err error
+		if vm, err = bpf.NewVM(code); err != nil {
+			return false, fmt.Errorf("read %s: link type %v: %w", f.name, rec.link, err)
+		}
 	}
 	n, err := vm.Run(rec.data)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -951,4 +952,35 @@ func FuzzFile(f *testing.F) {
 			t.Fatalf("%+v, in pieces %+v", a, b)
 		}
 	})
+}
+
+// A filter's len is the length on the wire, also where a snaplen cut the frame.
+func TestFilterLengthIsTheWires(t *testing.T) {
+	var b bytes.Buffer
+	w, err := NewWriter(&b, &WriterConfig{Snaplen: 40})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{60, 1500} {
+		if err := w.WriteFrame(&decode.Frame{Link: decode.LinkEthernet, Wire: n, Data: make([]byte, n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for filter, want := range map[string][]int{"greater 1000": {1500}, "less 100": {60}, "len > 40": {60, 1500}} {
+		r, err := NewReader(bytes.NewReader(b.Bytes()), "x", &FileConfig{Filter: filter})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		var f decode.Frame
+		for r.ReadFrame(&f) == nil {
+			got = append(got, f.Wire)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: lengths %v, want %v", filter, got, want)
+		}
+	}
 }
