@@ -57,6 +57,7 @@ once its socket is open. FILTER is in tcpdump's language.`,
 	o.flags(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&live.Interface, "interface", "i", "any", "watch the interface `NAME`")
+	f.BoolVar(&live.Promiscuous, "promiscuous", false, "also take frames for other hosts (needs -i)")
 	f.IntVarP(&live.Snaplen, "snapshot-length", "s", 0, "take `N` bytes of each frame (0: 262144)")
 	return cmd
 }

@@ -45,26 +45,11 @@ func (t *Text) AppendTotals(dst []byte, s *Totals) []byte {
 		})
 		dst = appendOutcomes(dst, "closed by", s.Summary.Closers[:], func(i int) string { return trace.Closer(i).String() })
 	}
-	for _, x := range [...]struct {
-		n         uint64
-		one, many string
-	}{
-		{s.Malformed, "malformed frame", "malformed frames"},
-		{s.Truncated, "frame too short for its headers (snaplen)", "frames too short for their headers (snaplen)"},
-		{s.Unknown, "frame of an unknown link type", "frames of an unknown link type"},
-		{s.Copies, "copy of a packet seen on another interface, not counted again", "copies of packets seen on another interface, not counted again"},
-		{s.BadStamps, "impossible timestamp", "impossible timestamps"},
-		{s.Tracker.ClockSteps, "timestamp before the one before it", "timestamps before the one before them"},
-		{s.Tracker.Evicted, "connection or flow evicted to make room", "connections or flows evicted to make room"},
-	} {
-		if x.n > 0 {
-			dst = append(dst, "  "...)
-			dst = appendCount(dst, x.n, x.one, x.many)
-			dst = append(dst, '\n')
+	for i, x := range s.losses() {
+		if x.n == 0 || i == 0 && s.Live {
+			continue // the first line has it
 		}
-	}
-	if !s.Live && s.Dropped > 0 {
-		dst = appendCount(append(dst, "  "...), s.Dropped, "frame lost by the capture", "frames lost by the capture")
+		dst = appendCount(append(dst, "  "...), x.n, x.one, x.many)
 		dst = append(dst, '\n')
 	}
 	if s.Writing {
@@ -158,21 +143,30 @@ func appendObject(dst []byte, key string, n []int, name func(int) string) []byte
 	return append(dst, '}')
 }
 
+// loss is one way in which a run did not see, or not use, what there was.
+type loss struct {
+	n         uint64
+	one, many string
+}
+
+// losses lists them, what the capture lost first.
+func (s *Totals) losses() [8]loss {
+	return [8]loss{
+		{s.Dropped, "frame lost by the capture", "frames lost by the capture"},
+		{s.Malformed, "malformed frame", "malformed frames"},
+		{s.Truncated, "frame cut off inside its headers (snaplen)", "frames cut off inside their headers (snaplen)"},
+		{s.Unknown, "frame of an unknown link type", "frames of an unknown link type"},
+		{s.Copies, "copy of a packet seen on another interface, not counted again", "copies of packets seen on another interface, not counted again"},
+		{s.BadStamps, "impossible timestamp", "impossible timestamps"},
+		{s.Tracker.ClockSteps, "step back in time", "steps back in time"},
+		{s.Tracker.Evicted, "connection or flow evicted to make room", "connections or flows evicted to make room"},
+	}
+}
+
 // AppendLosses appends in one line what a run lost or could not use, nothing
 // when there was none of it.
 func AppendLosses(dst []byte, s *Totals) []byte {
-	for _, x := range [...]struct {
-		n         uint64
-		one, many string
-	}{
-		{s.Dropped, "frame lost by the capture", "frames lost by the capture"},
-		{s.Malformed, "malformed frame", "malformed frames"},
-		{s.Truncated, "frame cut off inside its headers", "frames cut off inside their headers"},
-		{s.Unknown, "frame of an unknown link type", "frames of an unknown link type"},
-		{s.BadStamps, "impossible timestamp", "impossible timestamps"},
-		{s.Tracker.ClockSteps, "step back in time", "steps back in time"},
-		{s.Tracker.Evicted, "connection evicted to make room", "connections evicted to make room"},
-	} {
+	for _, x := range s.losses() {
 		if x.n == 0 {
 			continue
 		}
