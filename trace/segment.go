@@ -37,7 +37,8 @@ func (t *Tracker) segment(p *decode.Packet) {
 	var step bool
 	t.tally(c, s, p)
 	t.completeness(c, p, first)
-	if t.duplicate(c, s, p) {
+	same, soon := c.ends[s].duplicate(p)
+	if same {
 		note = Duplicate
 	} else {
 		anomaly = t.judge(c, s, p)
@@ -45,7 +46,7 @@ func (t *Tracker) segment(p *decode.Packet) {
 		case NoAnomaly, AckOfUnseen:
 			note = t.advance(c, s, p)
 			step = t.step(c, s, p)
-			t.prove(c, s, p, note&(Retransmission|OutOfOrder) != 0)
+			t.prove(c, s, p, note&(Retransmission|OutOfOrder) != 0 && !soon)
 			t.opening(c, s, p)
 		case ResetAfterClose:
 			step = t.step(c, s, p)
@@ -79,40 +80,44 @@ func (t *Tracker) show(c *record, s Side, p *decode.Packet, at int, before [2]St
 	}
 }
 
+// printMix is any odd number whose bits are well mixed.
+const printMix uint64 = 0x9e3779b97f4a7c15
+
 // duplicate reports whether a segment is the very frame that its sender's last
 // one was, seen again at a mirror port or a second tap. It brings nothing new,
-// so a mistake would cost a note.
-func (t *Tracker) duplicate(c *record, s Side, p *decode.Packet) bool {
-	me := &c.ends[s]
+// so a mistake would cost a note. Soon is whether it comes so close to that
+// frame that it is no retransmission of anything.
+func (e *end) duplicate(p *decode.Packet) (same, soon bool) {
 	seg := &p.Segment
-	soon := me.soon(p.Time) && me.packets > 0
-	h := mix(uint64(seg.Seq)<<32|uint64(seg.Ack)^t.seed[0], uint64(p.IPID)<<32|uint64(seg.TSVal)^t.seed[1])
-	h = mix(h^uint64(seg.Flags)<<48^uint64(seg.Window)<<32^uint64(uint32(p.Len)), t.seed[0])
-	print := uint16(h >> 16)
-	same := soon && print == me.print
-	me.print, me.when = print, uint16(p.Time/decode.Timestamp(tick))
-	if !same || p.BadSum {
-		return false
-	}
+	now := uint16(p.Time / decode.Timestamp(tick))
+	soon = e.packets > 0 && now-e.when < uint16(duplicateWithin/tick)
+	h := mix(uint64(seg.Seq)<<32|uint64(seg.Ack), printMix) ^ mix(uint64(p.IPID)<<32|uint64(seg.TSVal), ^printMix)
+	h = mix(h^uint64(seg.Flags)<<48^uint64(seg.Window)<<32^uint64(uint32(p.Len)), printMix)
+	mark := uint16(h >> 16)
+	same = soon && mark == e.print
+	e.print, e.when = mark, now
+	return same && !p.BadSum && e.repeats(p), soon
+}
+
+// repeats reports whether a segment brings nothing new, its number and its
+// acknowledgment being known.
+func (e *end) repeats(p *decode.Packet) bool {
+	seg := &p.Segment
 	end := seg.Seq + p.SeqLen()
 	switch {
 	case seg.Flags.Has(decode.RST):
-		return me.rst > 1
-	case !me.has(endSeen) || seqLT(me.nxt, end):
+		return e.rst > 1
+	case !e.has(endSeen) || seqLT(e.nxt, end):
+		return false
+	case seg.Flags.Has(decode.ACK) && !(e.has(endAck) && seqLEQ(seg.Ack, e.acked)) && !(e.has(endUnseen) && seqLEQ(seg.Ack, e.unseen)):
 		return false
 	case end == seg.Seq && p.IPID == 0:
 		return false // an ACK that is sent twice on purpose
 	case seg.Flags.Has(decode.FIN):
-		return me.fin > 1
+		return e.fin > 1
 	default:
 		return true
 	}
-}
-
-// soon reports whether a frame at that time is so close to the last one of
-// this end that it is no retransmission.
-func (e *end) soon(now decode.Timestamp) bool {
-	return uint16(now/decode.Timestamp(tick))-e.when < uint16(duplicateWithin/tick)
 }
 
 // begin adds a connection; its first segment tells who the client is.
@@ -336,8 +341,15 @@ func (t *Tracker) judgeSYN(c *record, s Side, p *decode.Packet) Anomaly {
 		t.holdSYN(c, s, p)
 		return SYNInConnection
 	}
-	if seg.Flags.Has(decode.ACK) && peer.has(endSYN|endBase) && (seqLEQ(seg.Ack, peer.base) || seqLT(peer.nxt, seg.Ack)) {
-		return SYNACKOutOfPlace
+	switch {
+	case !seg.Flags.Has(decode.ACK):
+		return NoAnomaly
+	case peer.has(endSYN | endBase):
+		if seqLEQ(seg.Ack, peer.base) || seqLT(peer.nxt, seg.Ack) {
+			return SYNACKOutOfPlace
+		}
+	case peer.has(endSeen) && seqLT(peer.base, seg.Ack):
+		return SYNACKOutOfPlace // its SYN was before what was seen first
 	}
 	return NoAnomaly
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -394,6 +395,86 @@ func TestVerdictIsInvariant(t *testing.T) {
 			_, got := play(t, s.config, lines)
 			sameVerdicts(t, want, got)
 		})
+	}
+}
+
+// Two neighbours of opposite directions may be captured in either order: two
+// queues, two taps, one file. The verdict is that of what they say.
+func TestNeighboursSwapped(t *testing.T) {
+	tested := 0
+	for _, s := range readStories(t) {
+		_, want := play(t, s.config, s.lines)
+		// What is retransmitted, reset or reused means another thing before what it follows.
+		c := want[0]
+		if len(want) > 1 || c.Proto != decode.ProtoTCP || c.Role != RoleSYN || c.Handshake != ThreeWay || !c.Complete || c.WasReset ||
+			c.RST != [2]uint32{} || c.FIN != [2]uint32{1, 1} {
+			continue
+		}
+		for i := 1; i < len(s.lines); i++ {
+			a, b := s.lines[i-1], s.lines[i]
+			if a.advance || b.advance || a.packet.Src == b.packet.Src {
+				continue
+			}
+			tested++
+			t.Run(fmt.Sprintf("%s/%d", s.name, i), func(t *testing.T) {
+				lines := slices.Clone(s.lines)
+				lines[i-1].packet, lines[i].packet = b.packet, a.packet
+				lines[i-1].packet.Time, lines[i].packet.Time = a.time, b.time
+				_, got := play(t, s.config, lines)
+				sameVerdicts(t, want, got)
+			})
+		}
+	}
+	if tested < 50 {
+		t.Errorf("only %d pairs of neighbours", tested)
+	}
+}
+
+// A capture that begins late, or misses a direction, never says anything but
+// what the whole one says, or that it does not know.
+func TestCutCaptureClaimsNoMore(t *testing.T) {
+	tested := 0
+	for _, s := range readStories(t) {
+		_, all := play(t, s.config, s.lines)
+		whole := all[0]
+		// A RST may be exact for who has not seen what it does not match.
+		if len(all) > 1 || whole.Proto != decode.ProtoTCP || !whole.Complete || whole.RST != [2]uint32{} {
+			continue
+		}
+		check := func(name string, lines []storyLine, states bool) {
+			tested++
+			t.Run(s.name+"/"+name, func(t *testing.T) {
+				_, conns := play(t, s.config, lines)
+				for _, c := range conns {
+					got, closer := c.States, c.Closer
+					if c.Client != whole.Client { // another guess
+						got[0], got[1] = got[1], got[0]
+						if closer == ClosedByClient || closer == ClosedByServer {
+							closer = ClosedByClient + ClosedByServer - closer
+						}
+					}
+					if closer != whole.Closer && closer != ClosedUnknown && closer != NoCloser {
+						t.Errorf("closed by %q, the whole says %q", closer, whole.Closer)
+					}
+					for side := range got {
+						if states && got[side] != whole.States[side] && got[side] != Unknown {
+							t.Errorf("%s in %s, the whole says %s", Side(side), got[side], whole.States[side])
+						}
+					}
+				}
+			})
+		}
+		for i := 1; i < len(s.lines); i++ {
+			check(fmt.Sprintf("from %d", i), s.lines[i:], true)
+		}
+		for dir := range 2 {
+			check(fmt.Sprintf("direction %d", dir), slices.DeleteFunc(slices.Clone(s.lines), func(l storyLine) bool {
+				return !l.advance && (l.packet.Src == whole.Client) != (dir == 0)
+			}), false)
+		}
+	}
+	if tested < 100 {
+		t.Errorf("only %d cuts", tested)
 	}
 }
 
