@@ -122,7 +122,7 @@ func (t *Tracker) reached(c *record, s Side, p *decode.Packet) {
 		if peer.has(endSYN) && seqLT(peer.base, p.Segment.Ack) {
 			peer.flags &^= endSYNLost
 		}
-		if peer.has(endFIN) && seqLEQ(t.closing.at(c.closing - 1).fin[s.Peer()], p.Segment.Ack) {
+		if peer.has(endFIN) && seqLEQ(t.closing.at(c.closing - 1).fin[s.Peer()], p.Segment.Ack) && seqLEQ(p.Segment.Ack, me.acked) {
 			peer.flags &^= endFINLost
 			if !peer.has(endFINAcked) {
 				// What its sender sent before it has arrived, too: also its own FIN.

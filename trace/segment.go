@@ -136,9 +136,7 @@ func (t *Tracker) begin(k *key, h uint32, srcHi bool, p *decode.Packet) (*record
 	case syn && !seg.Flags.Has(decode.ACK):
 		c.role = RoleSYN
 		c.ends[Client].state = Closed
-	case syn:
-		c.role, c.clientHi = RoleSYNACK, !srcHi
-	case seg.Flags.Has(decode.SYN | decode.ACK): // and RST: nonsense, but from the server
+	case seg.Flags.Has(decode.SYN | decode.ACK): // also with RST: nonsense, but from the server
 		c.role, c.clientHi = RoleSYNACK, !srcHi
 	default:
 		// A guess: services have the lower ports; else the first sender asks.
