@@ -220,9 +220,12 @@ func newEchoSend(s std) *cobra.Command {
 				}
 			})
 			if res.Sent > 0 {
-				fmt.Fprintf(s.out, "%s → %s: %d sent, %d answered, %d lost; round trip min %v, p50 %v, p90 %v, p99 %v, max %v; at the end: %v\n",
-					res.Local, res.Remote, res.Sent, res.Received, res.Lost,
-					res.RTT.Min, res.RTT.P50, res.RTT.P90, res.RTT.P99, res.RTT.Max, res.End)
+				fmt.Fprintf(s.out, "%s → %s: %d sent, %d answered, %d lost; ", res.Local, res.Remote, res.Sent, res.Received, res.Lost)
+				if res.Received > 0 {
+					fmt.Fprintf(s.out, "round trip min %v, p50 %v, p90 %v, p99 %v, max %v; ",
+						res.RTT.Min, res.RTT.P50, res.RTT.P90, res.RTT.P99, res.RTT.Max)
+				}
+				fmt.Fprintf(s.out, "at the end: %v\n", res.End)
 			}
 			switch {
 			case errors.Is(err, context.Canceled):
