@@ -230,14 +230,14 @@ func (d *demo) datagrams() (transport, error) {
 	if n, err := c.Read(buf); err != nil || n != message {
 		return transport{}, checkf("UDP echo: %d bytes, %v; want %d", n, err, message)
 	}
-	if _, err := d.rec.wait(d.ctx, c.LocalAddr(), trace.DatagramSeen, trace.DatagramSeen); err != nil {
+	events, err := d.rec.wait(d.ctx, c.LocalAddr(), trace.DatagramSeen, trace.DatagramSeen)
+	if err != nil {
 		return transport{}, err
 	}
-	ends := d.rec.ends(c.LocalAddr())
 	if err := d.drain(); err != nil {
 		return transport{}, err
 	}
-	packets, bytes := d.counters[1].of(ends[0], ends[1])
+	packets, bytes := d.counters[1].of(events[0].Client, events[0].Server)
 
 	// The server goes, and nothing on the wire says so until somebody sends.
 	if err := stop(); err != nil {
@@ -250,7 +250,7 @@ func (d *demo) datagrams() (transport, error) {
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return transport{}, checkf("UDP to a closed port: %v, want ECONNREFUSED", err)
 	}
-	events, err := d.rec.wait(d.ctx, c.LocalAddr(), trace.ICMPSeen)
+	events, err = d.rec.wait(d.ctx, c.LocalAddr(), trace.ICMPSeen)
 	if err != nil {
 		return transport{}, err
 	}

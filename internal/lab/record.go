@@ -76,17 +76,6 @@ func (r *recorder) find(client net.Addr) []trace.Event {
 	return last
 }
 
-// ends returns client and server of a connection.
-func (r *recorder) ends(client net.Addr) [2]decode.Endpoint {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	events := r.find(client)
-	if events == nil {
-		return [2]decode.Endpoint{}
-	}
-	return [2]decode.Endpoint{events[0].Client, events[0].Server}
-}
-
 // wait returns a connection's events once they hold as many of each kind as
 // kinds has.
 func (r *recorder) wait(ctx context.Context, client net.Addr, kinds ...trace.Kind) ([]trace.Event, error) {

@@ -153,9 +153,7 @@ func (r *run) one() error {
 	r.totals.Frames++
 	if r.Writer != nil {
 		if err := r.Writer.WriteFrame(&r.frame); err != nil {
-			// Tracing goes on; the error is the run's at the end.
-			r.warn(err)
-			r.totals.Written, r.Writer, r.err = r.totals.Frames-1, nil, errors.Join(ErrOutput, err)
+			r.stopWriting(err, r.totals.Frames-1)
 		}
 	}
 	if err := r.decoder.Decode(&r.frame, &r.packet); err != nil {
@@ -212,10 +210,13 @@ func (r *run) write() error {
 func (r *run) flush() error {
 	if r.Writer != nil && r.Live {
 		if err := r.Writer.Flush(); err != nil {
-			r.warn(err)
-			r.totals.Written, r.Writer, r.err = r.totals.Frames, nil, errors.Join(ErrOutput, err)
+			r.stopWriting(err, r.totals.Frames)
 		}
 	}
+	return r.flushOut()
+}
+
+func (r *run) flushOut() error {
 	if r.Flush == nil {
 		return nil
 	}
@@ -225,29 +226,30 @@ func (r *run) flush() error {
 	return nil
 }
 
+// stopWriting gives the copy of the frames up. Tracing goes on; the error is
+// the run's at the end.
+func (r *run) stopWriting(err error, written uint64) {
+	r.warn(err)
+	r.totals.Written, r.Writer, r.err = written, nil, errors.Join(ErrOutput, err)
+}
+
 // finish gives the account of what is still open, and the totals.
 func (r *run) finish() error {
-	err := r.err
+	var err error
 	for c := range r.tracker.Conns() {
-		r.totals.Summary.Add(c)
 		r.events = append(r.events[:0], trace.Event{Kind: trace.ConnReleased, Conn: c.ID, Verdict: c})
-		r.buf = r.buf[:0]
-		if r.Renderer != nil {
-			r.buf = r.Renderer.AppendEvent(r.buf, &r.events[0])
-		}
-		if r.Events != nil {
-			r.Events(r.events)
-		}
-		if werr := r.write(); err == nil {
+		if werr := r.emit(); err == nil {
 			err = werr
 		}
 	}
 	if r.Writer != nil {
 		r.totals.Written = r.totals.Frames
 		if werr := r.Writer.Flush(); werr != nil {
-			r.warn(werr)
-			err = errors.Join(ErrOutput, werr)
+			r.stopWriting(werr, r.totals.Frames)
 		}
+	}
+	if r.err != nil {
+		err = r.err
 	}
 	r.totals.Tracker = r.tracker.Stats()
 	stats, serr := r.Source.Stats()
@@ -261,10 +263,8 @@ func (r *run) finish() error {
 			err = werr
 		}
 	}
-	if r.Flush != nil {
-		if werr := r.Flush(); werr != nil && err == nil {
-			err = errors.Join(ErrOutput, werr)
-		}
+	if werr := r.flushOut(); err == nil {
+		err = werr
 	}
 	return err
 }

@@ -160,6 +160,9 @@ func (j *JSON) AppendConn(dst []byte, c *trace.Conn) []byte {
 	dst = appendSeconds(appendKey(dst, "duration"), c.Duration())
 	if tcp {
 		dst = j.tcp(dst, c)
+		for s := trace.Client; s <= trace.Server; s++ {
+			dst = strconv.AppendUint(appendKey(dst, s.String()+"_packets"), c.Packets[s], 10)
+		}
 	} else {
 		dst = append(dst, `,"requests":`...)
 		dst = strconv.AppendUint(dst, c.Packets[0], 10)
@@ -167,11 +170,6 @@ func (j *JSON) AppendConn(dst []byte, c *trace.Conn) []byte {
 		dst = strconv.AppendUint(dst, c.Packets[1], 10)
 		if c.HasRTT {
 			dst = appendSeconds(appendKey(dst, "first_response"), c.RTT)
-		}
-	}
-	for s := trace.Client; s <= trace.Server; s++ {
-		if tcp {
-			dst = strconv.AppendUint(appendKey(dst, s.String()+"_packets"), c.Packets[s], 10)
 		}
 	}
 	for s := trace.Client; s <= trace.Server; s++ {
