@@ -71,7 +71,7 @@ func Demo(ctx context.Context, w io.Writer, cfg *Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.rec.stop()) }()
 
-	fmt.Fprintf(w, "A private network: no root needed, and nothing leaves it. Beside the echo sockets\na raw one listens: %s.\n\n", d.counters[0].socket)
+	fmt.Fprintf(w, "A private network: no root needed, and nothing leaves it. Beside the echo\nsockets a raw one listens: %s.\n\n", d.counters[0].socket)
 	stream, err := d.streams()
 	if err != nil {
 		return err
@@ -154,7 +154,8 @@ func (d *demo) tcp(title, text string, srv *echo.ServerConfig, cli *echo.ClientC
 		if got == w && v.Complete && v.Handshake == trace.ThreeWay {
 			buf := append([]byte(text), '\n')
 			buf = d.text.AppendLadder(buf, title, events)
-			buf = append(d.text.AppendOutcome(append(buf, ' '), v), "\n\n"...)
+			how, where, _ := strings.Cut(string(d.text.AppendOutcome(nil, v)), "; ")
+			buf = fmt.Appendf(buf, " %s\n %s\n\n", how, where)
 			_, err := d.out.Write(buf)
 			return v, err
 		}
