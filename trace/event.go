@@ -87,6 +87,11 @@ type Conn struct {
 	TimeIn      [2][NumStates]time.Duration // in the states of the teardown, while they lasted
 	WaitLeft    time.Duration               // what is left of TIME_WAIT
 	LastData    decode.Timestamp            // of the last payload; 0: none
+	HalfOpen    time.Duration               // the server's SYN-ACK to the ACK that completes the handshake; with HasHalfOpen
+	HasHalfOpen bool
+	Idle        time.Duration // the last payload before the first FIN or RST to that; with HasIdle
+	HasIdle     bool
+	HalfClose   HalfClose // between the first FIN's arrival and the other side's FIN
 	Base        [2]uint32                   // relative sequence numbers count from here
 	BaseISS     [2]bool                     // Base is the ISS, not just the first number seen
 	Packets     [2]uint64
@@ -102,6 +107,16 @@ type Conn struct {
 	Evicted      bool  // let go before its time because of Config.MaxConns
 	Unreachable  bool  // a flow: ended by an ICMP error
 	ICMPCode     uint8
+}
+
+// HalfClose is the time in which one direction was closed and the other was
+// not: from the acknowledgment of the first FIN to the other side's FIN, to a
+// RST, or to the last packet.
+type HalfClose struct {
+	Seen     bool          // there was such a time: the second FIN did not ride on the acknowledgment of the first
+	By       Side          // who had closed its direction
+	Duration time.Duration // how long the other side's CLOSE_WAIT lasted, as far as it was captured
+	Bytes    uint64        // payload that the other side sent meanwhile, retransmissions included
 }
 
 // Duration is the time from the first packet to the last, never negative.
