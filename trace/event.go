@@ -92,20 +92,35 @@ type Conn struct {
 	Idle        time.Duration // the last payload before the first FIN or RST to that; with HasIdle
 	HasIdle     bool
 	HalfClose   HalfClose // between the first FIN's arrival and the other side's FIN
-	Base        [2]uint32                   // relative sequence numbers count from here
-	BaseISS     [2]bool                     // Base is the ISS, not just the first number seen
+	Base        [2]uint32 // relative sequence numbers count from here
+	BaseISS     [2]bool   // Base is the ISS, not just the first number seen
 	Packets     [2]uint64
 	Bytes       [2]uint64 // payload
 	SYN         [2]uint32
 	FIN         [2]uint32
 	RST         [2]uint32
-	Retransmits [2]uint32
-	Gaps        [2]uint32
 
-	Completeness uint8 // Wireshark's tcp.completeness
-	Announced    bool  // a ConnClosed was given for it
-	Evicted      bool  // let go before its time because of Config.MaxConns
-	Unreachable  bool  // a flow: ended by an ICMP error
+	// Segments of each side that change no verdict, counted as what they are.
+	Retransmits      [2]uint32
+	Duplicates       [2]uint32 // the same frame again, from a mirror port or a second tap
+	OutOfOrder       [2]uint32 // fill a gap seen before
+	Gaps             [2]uint32 // begin after numbers that were not seen
+	KeepAlives       [2]uint32
+	ZeroWindowProbes [2]uint32
+	ChallengeACKs    [2]uint32
+
+	// The evidence of who closed first: each side's FIN.
+	FINSeen [2]bool
+	FINSeq  [2]uint32 // the sequence number that the FIN itself occupies
+	FINAck  [2]uint32 // the lowest acknowledgment on it, of all the times that it was sent
+	FINLate [2]bool   // what its sender sent later was captured before it: it may be a retransmission
+
+	Completeness uint8     // Wireshark's tcp.completeness
+	ConnState    ConnState // Zeek's conn_state
+	History      History   // Zeek's history
+	Announced    bool      // a ConnClosed was given for it
+	Evicted      bool      // let go before its time because of Config.MaxConns
+	Unreachable  bool      // a flow: ended by an ICMP error
 	ICMPCode     uint8
 }
 

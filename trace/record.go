@@ -4,7 +4,7 @@ import "finack/decode"
 
 // What is known of one end; evidence.go derives its state from these.
 const (
-	endSeen     uint16 = 1 << iota // a segment of this end was seen: nxt holds
+	endSeen     uint32 = 1 << iota // a segment of this end was seen: nxt holds
 	endBase                        // base holds
 	endAck                         // this end has acknowledged something: acked holds
 	endUnseen                      // this end has acknowledged what was not seen yet: unseen holds
@@ -20,6 +20,9 @@ const (
 	endAlive                       // joined midstream: it has sent new data since, so no FIN before
 	endGap                         // something that this end sent was not seen
 	endReset                       // ended by a RST
+	endPayload                     // nxt is the end of payload that was seen
+	endProbed                      // it has probed a zero window with the octet at nxt
+	endProvoked                    // the peer has sent what is answered by a challenge ACK
 )
 
 // end is what is kept of one end of an open connection. It has no pointer.
@@ -29,16 +32,14 @@ type end struct {
 	nxt            uint32 // SND.NXT as far as seen: one past the highest number sent
 	acked          uint32 // the highest acknowledgment sent, at most the peer's nxt
 	unseen         uint32 // a higher one, of segments that were not seen
-	gapLo, gapHi   uint32 // the last gap in what this end sent
-	retransmits    uint32
-	gaps           uint32
+	flags          uint32
 	syn, fin, rst  uint16 // these three stop at 65535
-	flags          uint16
 	win            uint16 // the last window advertised, unscaled
 	print          uint16 // fingerprint of the last frame of this end
 	when           uint16 // its time in 100 µs, modulo 6.5 s
 	wscale         uint8  // its shift count; noScale when none was offered
 	state          State
+	zeek           zeekEnd
 }
 
 const (
@@ -46,7 +47,7 @@ const (
 	maxScale = 14 // RFC 7323 section 2.3
 )
 
-func (e *end) has(f uint16) bool { return e.flags&f == f }
+func (e *end) has(f uint32) bool { return e.flags&f == f }
 
 // key is a 4-tuple and a protocol, the lower endpoint first, so that both
 // directions have the same one.
@@ -57,7 +58,7 @@ type key struct {
 	v6             bool
 }
 
-// record is an open connection or flow: 224 bytes without a pointer, so that a
+// record is an open connection or flow: 232 bytes without a pointer, so that a
 // million of them cost the garbage collector nothing and, with its slot in the
 // table, an open connection stays within 256 bytes.
 type record struct {
@@ -68,10 +69,13 @@ type record struct {
 	start    decode.Timestamp // of the first packet, in the capture's order
 	last     decode.Timestamp // of the last one
 	opened   int64            // the SYN's Timestamp until it is acknowledged, then the time that took
+	halfOpen int64            // the SYN-ACK's Timestamp until it is acknowledged, then the time that took
 	lastData decode.Timestamp // of the last payload
+	history  uint64           // Zeek's, its first letters
 	prev     uint32           // neighbours in list, as index+1
 	next     uint32
 	closing  uint32 // index+1 in the closing slab, 0: none
+	trouble  uint32 // index+1 in the trouble slab, 0: none
 	complete uint8  // Wireshark's tcp.completeness
 	bits     uint8
 	role     Role
@@ -86,25 +90,65 @@ const (
 	bitFastOpen                   // the SYN-ACK covers data of the SYN
 	bitRefused                    // the SYN was answered by a RST
 	bitReported                   // its Closed event was given
+	bitSYNACK                     // halfOpen is the SYN-ACK's time
+	bitHalfOpen                   // halfOpen is how long the server was in SYN_RECEIVED
+	bitFlipped                    // the first packet was the server's
 )
 
-// closing is what only a connection needs that has seen a FIN or a RST, a SYN
-// that does not belong to it, or an acknowledgment of what was not seen.
+// closing is what only a connection needs that has seen a FIN or a RST, or an
+// acknowledgment of what was not seen.
 type closing struct {
-	steps    [maxSteps]Step
-	due      decode.Timestamp    // when TIME_WAIT ends, by the tracker's clock
-	since    [2]decode.Timestamp // when each end entered its state
-	timeIn   [2][NumStates]int64 // nanoseconds
-	fin      [2]uint32           // end(X): the number after X's FIN
-	finAck   [2]uint32           // the lowest acknowledgment on X's FIN
-	finTime  [2]decode.Timestamp // of X's last FIN
-	finLate  [2]bool             // what X sent after its FIN was seen before it: it may be a retransmission
-	ackFirst [2]bool             // X acknowledged the peer's FIN before it sent its own
-	n        uint8               // steps used
-	reset    bool                // ended by a RST
-	resetBy  Side
-	after    TeardownKind // what the RST interrupted
-	ahead    [2]Step      // by X: the first with the highest acknowledgment of what was not seen yet
+	steps     [maxSteps]Step
+	due       decode.Timestamp    // when TIME_WAIT ends, by the tracker's clock
+	since     [2]decode.Timestamp // when each end entered its state
+	timeIn    [2][NumStates]int64 // nanoseconds
+	fin       [2]uint32           // end(X): the number after X's FIN
+	finAck    [2]uint32           // the lowest acknowledgment on X's FIN
+	finTime   [2]decode.Timestamp // of X's last FIN
+	finLate   [2]bool             // what X sent after its FIN was seen before it: it may be a retransmission
+	ackFirst  [2]bool             // X acknowledged the peer's FIN before it sent its own
+	n         uint8               // steps used
+	reset     bool                // ended by a RST
+	resetBy   Side
+	after     TeardownKind // what the RST interrupted
+	idle      int64        // nanoseconds from the last payload to the first FIN or RST; −1: none
+	halfSince decode.Timestamp
+	halfTill  decode.Timestamp
+	halfBytes uint64 // what the other side had sent then; afterwards, what it sent meanwhile
+	half      halfClose
+	halfBy    Side
+	ahead     [2]Step // by X: the first with the highest acknowledgment of what was not seen yet
+
+	// Zeek's last numbers of X's FINs and RSTs, which make another letter when they change.
+	zeekFIN, zeekRST [2]uint32
+}
+
+// halfClose says how far a half-close has come.
+type halfClose uint8
+
+const (
+	halfNone  halfClose = iota
+	halfBegun           // one FIN has arrived, the other was not sent
+	halfOver            // the other was sent, or a RST
+)
+
+// trouble is what only a connection needs in which something was lost, came
+// twice, or does not belong to it.
+type trouble struct {
+	gapLo, gapHi     [2]uint32 // the last gap in what this end sent
+	retransmits      [2]uint32
+	duplicates       [2]uint32
+	outOfOrder       [2]uint32
+	gaps             [2]uint32
+	keepAlives       [2]uint32
+	zeroWindowProbes [2]uint32
+	challengeACKs    [2]uint32
+
+	// Zeek's counters, whose letters come at 1, 10, 100…, and the rest of its history.
+	zeek     [2]zeekCounts
+	zeekLost [2]uint32 // what X sent before this number and was not seen is counted
+	zeekSYN  [2]uint32 // of X's last SYN
+	history  [6]uint64
 
 	// A SYN with another ISN, not accepted yet.
 	syn     decode.Segment

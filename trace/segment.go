@@ -37,14 +37,17 @@ func (t *Tracker) segment(p *decode.Packet) {
 	var step bool
 	t.tally(c, s, p)
 	t.completeness(c, p, first)
+	t.zeek(c, s, p)
 	same, soon := c.ends[s].duplicate(p)
 	if same {
 		note = Duplicate
 	} else {
+		t.probeTaken(c, s, p)
 		anomaly = t.judge(c, s, p)
+		note = t.challenged(c, s, p, anomaly)
 		switch anomaly {
 		case NoAnomaly, AckOfUnseen:
-			note = t.advance(c, s, p)
+			note |= t.advance(c, s, p)
 			step = t.step(c, s, p)
 			t.prove(c, s, p, note&(Retransmission|OutOfOrder) != 0 && !soon)
 			t.opening(c, s, p)
@@ -53,8 +56,11 @@ func (t *Tracker) segment(p *decode.Packet) {
 		}
 	}
 	c.count(s, p)
-	if first {
-		note &^= Gap
+	if c.closing != 0 {
+		t.halfClosed(c, p)
+	}
+	if note != 0 {
+		t.troubleOf(c).count(s, note)
 	}
 	if reused {
 		note |= Reused
@@ -144,6 +150,9 @@ func (t *Tracker) begin(k *key, h uint32, srcHi bool, p *decode.Packet) (*record
 			c.clientHi = !srcHi
 		}
 	}
+	if c.side(srcHi) == Server {
+		c.bits |= bitFlipped
+	}
 	return c, idx
 }
 
@@ -195,22 +204,22 @@ func (t *Tracker) holdSYN(c *record, s Side, p *decode.Packet) {
 	if p.Segment.Flags.Has(decode.ACK) {
 		return
 	}
-	cl := t.closingOf(c)
 	if t.acceptedSYN(c, s, p.Segment.Seq) {
 		return // sent again: the first one counts
 	}
-	cl.syn, cl.synLen, cl.synTime, cl.synPrev = p.Segment, p.Len, p.Time, c.last
-	cl.synSide, cl.synSet = s, true
+	tr := t.troubleOf(c)
+	tr.syn, tr.synLen, tr.synTime, tr.synPrev = p.Segment, p.Len, p.Time, c.last
+	tr.synSide, tr.synSet = s, true
 }
 
 // acceptedSYN reports whether side s has sent a SYN with this ISN that was held
 // back because the connection looked alive.
 func (t *Tracker) acceptedSYN(c *record, s Side, isn uint32) bool {
-	if c.closing == 0 {
+	if c.trouble == 0 {
 		return false
 	}
-	cl := t.closing.at(c.closing - 1)
-	return cl.synSet && cl.synSide == s && cl.syn.Seq == isn
+	tr := t.trouble.at(c.trouble - 1)
+	return tr.synSet && tr.synSide == s && tr.syn.Seq == isn
 }
 
 // takeSYN takes the SYN that was held back, now that the SYN-ACK p of side s
@@ -219,16 +228,16 @@ func (t *Tracker) takeSYN(c *record, s Side, p *decode.Packet) (syn decode.Packe
 	if !p.Segment.Flags.Has(decode.ACK) || !t.acceptedSYN(c, s.Peer(), p.Segment.Ack-1) {
 		return syn, false
 	}
-	cl := t.closing.at(c.closing - 1)
+	tr := t.trouble.at(c.trouble - 1)
 	e := &c.ends[s.Peer()]
 	e.packets--
-	e.bytes -= uint64(cl.synLen)
+	e.bytes -= uint64(tr.synLen)
 	e.syn--
-	if c.last == cl.synTime {
-		c.last = cl.synPrev
+	if c.last == tr.synTime {
+		c.last = tr.synPrev
 	}
 	return decode.Packet{
-		Time: cl.synTime, Proto: decode.ProtoTCP, Version: p.Version, Src: p.Dst, Dst: p.Src, Segment: cl.syn, Len: cl.synLen,
+		Time: tr.synTime, Proto: decode.ProtoTCP, Version: p.Version, Src: p.Dst, Dst: p.Src, Segment: tr.syn, Len: tr.synLen,
 	}, true
 }
 
@@ -466,32 +475,29 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 			me.flags |= endBase
 		}
 		if !me.has(endSYN) || seqLT(me.nxt, end) {
-			me.nxt = end
+			me.sent(end, p)
 		}
 	case n == 0:
-		if seg.Seq == me.nxt-1 && !f.Any(decode.SYN) && me.state >= Established {
-			note |= KeepAlive
-		} else if seqLT(me.nxt, seg.Seq) {
-			note |= t.gap(me, seg.Seq)
-			me.nxt = seg.Seq
-		}
+		note |= t.empty(c, s, seg)
 	case seqLEQ(end, me.nxt):
-		note |= t.repeated(c, me, peer, p, end)
+		note |= t.repeated(c, s, p, end)
 	case seqLT(me.nxt, seg.Seq):
-		note |= t.gap(me, seg.Seq)
+		note |= t.gap(c, s, seg.Seq)
 		if p.Len > 0 {
 			me.flags |= endAlive
 		}
-		me.nxt = end
+		me.sent(end, p)
+	case p.Len == 1 && n == 1 && seg.Seq == me.nxt && peer.windowClosed(me.nxt):
+		note |= ZeroWindowProbe // which the receiver does not take (RFC 9293 section 3.8.6.1)
+		me.flags |= endProbed
 	default:
 		if seqLT(seg.Seq, me.nxt) && !f.Has(decode.SYN) {
 			note |= Retransmission
-			me.retransmits++
 		}
 		if p.Len > 0 {
 			me.flags |= endAlive // new data: it has not sent a FIN before
 		}
-		me.nxt = end
+		me.sent(end, p)
 	}
 	if peer.has(endUnseen) && seqLEQ(peer.unseen, me.nxt) {
 		peer.acked = peer.unseen
@@ -503,36 +509,135 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 	return note
 }
 
+// sent takes over how far an end has sent.
+func (e *end) sent(nxt uint32, p *decode.Packet) {
+	e.nxt = nxt
+	e.flags &^= endPayload | endProbed
+	if p.Len > 0 && !p.Segment.Flags.Any(decode.SYN|decode.FIN) {
+		e.flags |= endPayload
+	}
+}
+
+// windowClosed reports whether this end has last advertised a window of zero
+// at the number nxt of its peer.
+func (e *end) windowClosed(nxt uint32) bool { return e.has(endAck) && e.win == 0 && e.acked == nxt }
+
+// empty says what a segment is that occupies no sequence number.
+func (t *Tracker) empty(c *record, s Side, seg *decode.Segment) Note {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	switch {
+	case seqLT(me.nxt, seg.Seq):
+		note := t.gap(c, s, seg.Seq)
+		me.nxt = seg.Seq
+		me.flags &^= endPayload | endProbed
+		return note
+	case seg.Seq == me.nxt:
+		if me.has(endPayload) {
+			me.flags |= endAlive // a FIN sent before would have taken this number
+		}
+	case me.state < Established:
+	case peer.has(endAck) && peer.win == 0 && seg.Seq == peer.acked-1:
+		return ZeroWindowProbe
+	case seg.Seq == me.nxt-1:
+		return KeepAlive
+	}
+	return 0
+}
+
+// probeTaken notices that the octet of a zero-window probe was taken after all.
+func (t *Tracker) probeTaken(c *record, s Side, p *decode.Packet) {
+	peer := &c.ends[s.Peer()]
+	if peer.has(endProbed) && p.Segment.Flags.Has(decode.ACK) && p.Segment.Ack == peer.nxt+1 {
+		peer.nxt++
+		peer.flags = peer.flags&^endProbed | endPayload
+	}
+}
+
+// challenged tells whether a segment is a challenge ACK (RFC 5961): it repeats
+// what its sender has said before, right after a segment that is so answered.
+func (t *Tracker) challenged(c *record, s Side, p *decode.Packet, anomaly Anomaly) (note Note) {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	seg := &p.Segment
+	if me.has(endProvoked) {
+		me.flags &^= endProvoked
+		if p.Len == 0 && seg.Flags.Has(decode.ACK) && !seg.Flags.Any(decode.SYN|decode.FIN|decode.RST) &&
+			seg.Seq == me.nxt && me.has(endAck) && seg.Ack == me.acked {
+			note = ChallengeACK
+		}
+	}
+	switch anomaly {
+	case SYNInConnection, AckOfUnseen:
+		peer.flags |= endProvoked
+	case ResetOutOfPlace:
+		// Outside the window it is dropped in silence.
+		if peer.has(endAck) && !seqLT(seg.Seq, peer.acked) && !t.outside(c, s, seg.Seq) {
+			peer.flags |= endProvoked
+		}
+	}
+	return note
+}
+
 // gap notes that what lies before seq was not seen.
-func (t *Tracker) gap(me *end, seq uint32) Note {
-	me.gapLo, me.gapHi = me.nxt, seq
-	me.gaps++
+func (t *Tracker) gap(c *record, s Side, seq uint32) Note {
+	me, tr := &c.ends[s], t.troubleOf(c)
+	tr.gapLo[s], tr.gapHi[s] = me.nxt, seq
 	me.flags |= endGap
 	return Gap
 }
 
 // repeated says what a segment is that brings no new number.
-func (t *Tracker) repeated(c *record, me, peer *end, p *decode.Packet, end uint32) Note {
+func (t *Tracker) repeated(c *record, s Side, p *decode.Packet, end uint32) Note {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
 	seg := &p.Segment
-	switch {
-	case seg.Flags.Has(decode.SYN|decode.ACK) && !me.has(endAck):
+	if seg.Flags.Has(decode.SYN|decode.ACK) && !me.has(endAck) {
 		return 0 // its SYN crossed the peer's and now says so
-	case me.gapLo != me.gapHi && seqLEQ(me.gapLo, seg.Seq) && seqLEQ(end, me.gapHi):
-		// It fills a gap: late, not lost.
-		if seg.Seq == me.gapLo {
-			me.gapLo = end
-		} else {
-			me.gapHi = seg.Seq
+	}
+	if me.has(endGap) && c.trouble != 0 {
+		tr := t.trouble.at(c.trouble - 1)
+		if lo, hi := &tr.gapLo[s], &tr.gapHi[s]; *lo != *hi && seqLEQ(*lo, seg.Seq) && seqLEQ(end, *hi) {
+			// It fills a gap: late, not lost.
+			if seg.Seq == *lo {
+				*lo = end
+			} else {
+				*hi = seg.Seq
+			}
+			if *lo == *hi {
+				me.flags &^= endGap
+			}
+			return OutOfOrder
 		}
-		if me.gapLo == me.gapHi {
-			me.flags &^= endGap
+	}
+	if p.Len <= 1 && p.SeqLen() == uint32(p.Len) && seg.Seq == me.nxt-1 {
+		switch {
+		case peer.has(endAck) && peer.acked == me.nxt:
+			if peer.win == 0 {
+				return ZeroWindowProbe
+			}
+			return KeepAlive
+		case peer.has(endAck) && peer.win == 0:
+			return ZeroWindowProbe
 		}
-		return OutOfOrder
-	case p.Len <= 1 && p.SeqLen() == uint32(p.Len) && seg.Seq == me.nxt-1 && (peer.has(endAck) && peer.acked == me.nxt || peer.win == 0):
-		return KeepAlive
-	default:
-		me.retransmits++
-		return Retransmission
+	}
+	return Retransmission
+}
+
+// count adds a segment to the totals of what its notes say.
+func (tr *trouble) count(s Side, n Note) {
+	for _, x := range [...]struct {
+		note Note
+		n    *[2]uint32
+	}{
+		{Retransmission, &tr.retransmits},
+		{Duplicate, &tr.duplicates},
+		{OutOfOrder, &tr.outOfOrder},
+		{Gap, &tr.gaps},
+		{KeepAlive, &tr.keepAlives},
+		{ZeroWindowProbe, &tr.zeroWindowProbes},
+		{ChallengeACK, &tr.challengeACKs},
+	} {
+		if n&x.note != 0 {
+			x.n[s]++
+		}
 	}
 }
 
@@ -583,7 +688,14 @@ func (t *Tracker) opening(c *record, s Side, p *decode.Packet) {
 			c.bits |= bitRefused
 		}
 	case f.Has(decode.SYN | decode.ACK):
-		if s != Server || !peer.has(endSYNSeen) {
+		if s != Server {
+			return
+		}
+		if c.bits&(bitSYNACK|bitHalfOpen) == 0 {
+			c.bits |= bitSYNACK
+			c.halfOpen = int64(p.Time)
+		}
+		if !peer.has(endSYNSeen) {
 			return
 		}
 		if seqLT(peer.base+1, seg.Ack) {
@@ -607,6 +719,9 @@ func (t *Tracker) opening(c *record, s Side, p *decode.Packet) {
 		case p.Len > 0 && seqLEQ(seg.Seq+p.SeqLen(), peer.acked):
 			c.bits |= bitFastOpen // the SYN-ACK came first in this capture
 		}
+	case c.bits&bitSYNACK != 0 && s == Client && peer.has(endSYNRcvd):
+		c.bits = c.bits&^bitSYNACK | bitHalfOpen
+		c.halfOpen = max(0, int64(p.Time)-c.halfOpen)
 	}
 }
 
@@ -634,7 +749,25 @@ func (t *Tracker) roles(c *record, s Side, p *decode.Packet) Side {
 // flip exchanges client and server.
 func (t *Tracker) flip(c *record) {
 	c.clientHi = !c.clientHi
-	c.ends[Client], c.ends[Server] = c.ends[Server], c.ends[Client]
+	c.bits ^= bitFlipped
+	swap(&c.ends)
+	swapCase(&c.history)
+	if c.trouble != 0 {
+		tr := t.trouble.at(c.trouble - 1)
+		swap(&tr.gapLo)
+		swap(&tr.gapHi)
+		for _, n := range [...]*[2]uint32{
+			&tr.retransmits, &tr.duplicates, &tr.outOfOrder, &tr.gaps, &tr.keepAlives, &tr.zeroWindowProbes, &tr.challengeACKs,
+			&tr.zeekLost, &tr.zeekSYN,
+		} {
+			swap(n)
+		}
+		swap(&tr.zeek)
+		for i := range tr.history {
+			swapCase(&tr.history[i])
+		}
+		tr.synSide = tr.synSide.Peer()
+	}
 	if c.closing == 0 {
 		return
 	}
@@ -650,10 +783,12 @@ func (t *Tracker) flip(c *record) {
 	swap(&cl.finLate)
 	swap(&cl.ackFirst)
 	swap(&cl.ahead)
+	swap(&cl.zeekFIN)
+	swap(&cl.zeekRST)
 	for i := range cl.ahead {
 		cl.ahead[i].From = cl.ahead[i].From.Peer()
 	}
-	cl.resetBy, cl.synSide = cl.resetBy.Peer(), cl.synSide.Peer()
+	cl.resetBy, cl.halfBy = cl.resetBy.Peer(), cl.halfBy.Peer()
 }
 
 func swap[T any](a *[2]T) { a[0], a[1] = a[1], a[0] }

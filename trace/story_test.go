@@ -35,7 +35,7 @@ import (
 //
 // Times are seconds, absolute or, with a plus, after the line before. Flags are
 // those of tcpdump (F S R P . U W E). The sequence numbers are packetdrill's:
-// SYN and FIN are not counted in them. Each frame has an IP ID of its own unless
+// SYN and FIN are not counted in them. The window is 512 unless "win" gives it. Each frame has an IP ID of its own unless
 // "ipid N" gives one. "badsum" marks a wrong checksum.
 type story struct {
 	name    string
@@ -238,7 +238,7 @@ func parsePacket(ends map[string]*storyEnd, f []string, p *decode.Packet) error 
 	if to-from != uint32(p.Len) {
 		return fmt.Errorf("%s does not add up", f[4])
 	}
-	seg.Seq = src.isn + from
+	seg.Seq, seg.Window = src.isn+from, 512
 	rest := f[5:]
 	for len(rest) > 0 {
 		word := rest[0]
@@ -412,7 +412,7 @@ func appendEvent(dst []byte, e *Event) []byte {
 		if e.First {
 			fmt.Fprint(b, " first")
 		}
-		for i, name := range [...]string{"retransmission", "duplicate", "out-of-order", "gap", "keep-alive", "reused"} {
+		for i, name := range [...]string{"retransmission", "duplicate", "out-of-order", "gap", "keep-alive", "reused", "zero-window-probe", "challenge-ack"} {
 			if e.Note&(1<<i) != 0 {
 				fmt.Fprint(b, " ", name)
 			}

@@ -48,6 +48,7 @@ type Tracker struct {
 	cfg     Config
 	table   // embedded: the records
 	closing slab[closing]
+	trouble slab[trouble]
 	lists   [numLists]list
 	now     decode.Timestamp // never steps back; timers use it
 	stamp   decode.Timestamp // of the last packet
@@ -171,6 +172,9 @@ func (t *Tracker) release(c *record, idx uint32, at decode.Timestamp, v *Conn) {
 	if c.closing != 0 {
 		t.closing.release(c.closing - 1)
 	}
+	if c.trouble != 0 {
+		t.trouble.release(c.trouble - 1)
+	}
 	t.unlink(c)
 	t.remove(idx, t.hash(&c.key))
 }
@@ -264,8 +268,19 @@ func (t *Tracker) event(c *record, k Kind, at decode.Timestamp, from Side) Event
 func (t *Tracker) closingOf(c *record) *closing {
 	if c.closing == 0 {
 		i := t.closing.alloc()
-		*t.closing.at(i) = closing{}
+		*t.closing.at(i) = closing{idle: -1}
 		c.closing = i + 1
 	}
 	return t.closing.at(c.closing - 1)
+}
+
+// troubleOf returns what a connection needs beside its record in which
+// something is not as it should be.
+func (t *Tracker) troubleOf(c *record) *trouble {
+	if c.trouble == 0 {
+		i := t.trouble.alloc()
+		*t.trouble.at(i) = trouble{}
+		c.trouble = i + 1
+	}
+	return t.trouble.at(c.trouble - 1)
 }

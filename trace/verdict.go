@@ -48,7 +48,11 @@ func (t *Tracker) step(c *record, s Side, p *decode.Packet) bool {
 		}
 	}
 	if is {
-		t.closingOf(c).add(Step{Time: p.Time, Seq: seg.Seq, Ack: seg.Ack, Flags: f, From: s})
+		cl := t.closingOf(c)
+		if cl.idle < 0 && c.lastData != 0 && f.Any(decode.FIN|decode.RST) {
+			cl.idle = int64(max(0, p.Time.Sub(c.lastData)))
+		}
+		cl.add(Step{Time: p.Time, Seq: seg.Seq, Ack: seg.Ack, Flags: f, From: s})
 	}
 	return is
 }
@@ -78,6 +82,39 @@ func (cl *closing) add(s Step) {
 		cl.steps[cl.n] = s
 		cl.n++
 	}
+}
+
+// halfClosed follows the time between the arrival of the first FIN and the
+// other side's own; p is counted already.
+func (t *Tracker) halfClosed(c *record, p *decode.Packet) {
+	cl := t.closing.at(c.closing - 1)
+	switch cl.half {
+	case halfNone:
+		for s := Client; s <= Server; s++ {
+			me, peer := &c.ends[s], &c.ends[s.Peer()]
+			if me.has(endFIN|endFINAcked) && !peer.has(endFIN) && !peer.has(endReset) {
+				cl.half, cl.halfBy, cl.halfSince, cl.halfBytes = halfBegun, s, p.Time, peer.bytes
+			}
+		}
+	case halfBegun:
+		if peer := &c.ends[cl.halfBy.Peer()]; peer.has(endFIN) || peer.has(endReset) {
+			cl.half, cl.halfTill, cl.halfBytes = halfOver, p.Time, peer.bytes-cl.halfBytes
+		}
+	}
+}
+
+// halfClose returns the account of that time.
+func (t *Tracker) halfClose(c *record, cl *closing) HalfClose {
+	h := HalfClose{Seen: cl.half != halfNone, By: cl.halfBy}
+	switch cl.half {
+	case halfBegun:
+		h.Duration = max(0, c.last.Sub(cl.halfSince))
+		h.Bytes = c.ends[cl.halfBy.Peer()].bytes - cl.halfBytes
+	case halfOver:
+		h.Duration = max(0, cl.halfTill.Sub(cl.halfSince))
+		h.Bytes = cl.halfBytes
+	}
+	return h
 }
 
 // covers reports whether side s acknowledged the peer's FIN with its own.
@@ -215,7 +252,6 @@ func (t *Tracker) verdict(c *record) *Conn {
 		e := &c.ends[s]
 		v.Packets[s], v.Bytes[s] = e.packets, e.bytes
 		v.SYN[s], v.FIN[s], v.RST[s] = uint32(e.syn), uint32(e.fin), uint32(e.rst)
-		v.Retransmits[s], v.Gaps[s] = e.retransmits, e.gaps
 		v.Base[s], v.BaseISS[s] = e.base, e.has(endSYN)
 		v.States[s] = e.state
 	}
@@ -235,6 +271,16 @@ func (t *Tracker) verdict(c *record) *Conn {
 	}
 	v.SYNRetransmits = int(c.extra)
 	v.LastData, v.Completeness = c.lastData, c.complete
+	v.HasHalfOpen = c.bits&bitHalfOpen != 0
+	if v.HasHalfOpen {
+		v.HalfOpen = time.Duration(c.halfOpen)
+	}
+	t.zeekVerdict(c, v)
+	if c.trouble != 0 {
+		tr := t.trouble.at(c.trouble - 1)
+		v.Retransmits, v.Duplicates, v.OutOfOrder, v.Gaps = tr.retransmits, tr.duplicates, tr.outOfOrder, tr.gaps
+		v.KeepAlives, v.ZeroWindowProbes, v.ChallengeACKs = tr.keepAlives, tr.zeroWindowProbes, tr.challengeACKs
+	}
 	if c.closing == 0 {
 		return v
 	}
@@ -245,9 +291,19 @@ func (t *Tracker) verdict(c *record) *Conn {
 		v.Teardown, v.WasReset, v.ResetBy, v.ResetAfter, v.Complete = Reset, true, cl.resetBy, cl.after, true
 	}
 	v.Steps, v.NumSteps = cl.steps, int(cl.n)
+	if v.HasIdle = cl.idle >= 0; v.HasIdle {
+		v.Idle = time.Duration(cl.idle)
+	}
+	v.HalfClose = t.halfClose(c, cl)
 	for s := range cl.timeIn {
+		if c.ends[s].has(endFIN) {
+			v.FINSeen[s], v.FINSeq[s], v.FINAck[s], v.FINLate[s] = true, cl.fin[s]-1, cl.finAck[s], cl.finLate[s]
+		}
 		for st := range cl.timeIn[s] {
 			v.TimeIn[s][st] = time.Duration(cl.timeIn[s][st])
+		}
+		if cl.since[s] != 0 && v.States[s] >= FinWait1 {
+			v.TimeIn[s][v.States[s]] += max(0, c.last.Sub(cl.since[s])) // as far as it was captured
 		}
 		if v.States[s] == TimeWait {
 			v.WaitLeft = max(0, cl.due.Sub(t.now))

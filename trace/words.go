@@ -310,10 +310,12 @@ type Note uint8
 
 // The notes on a segment; several may hold.
 const (
-	Retransmission Note = 1 << iota // repeats sequence numbers that were sent before
-	Duplicate                       // the same frame again, from a mirror port or a second tap
-	OutOfOrder                      // fills a gap seen before
-	Gap                             // begins after a gap: segments before it were not seen
-	KeepAlive                       // at SND.NXT−1 (RFC 9293 section 3.8.4), or a zero-window probe
-	Reused                          // its SYN begins a new connection on a 4-tuple seen before
+	Retransmission  Note = 1 << iota // repeats sequence numbers that were sent before
+	Duplicate                        // the same frame again, from a mirror port or a second tap
+	OutOfOrder                       // fills a gap seen before
+	Gap                              // begins after a gap: segments before it were not seen
+	KeepAlive                        // at SND.NXT−1 (RFC 9293 section 3.8.4)
+	Reused                           // its SYN begins a new connection on a 4-tuple seen before
+	ZeroWindowProbe                  // asks whether a window of zero has opened (RFC 9293 section 3.8.6.1)
+	ChallengeACK                     // answers a segment that its sender did not act on (RFC 5961)
 )

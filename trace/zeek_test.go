@@ -1,0 +1,118 @@
+package trace
+
+import (
+	"strings"
+	"testing"
+
+	"finack/decode"
+)
+
+// What Zeek's documentation says of the stories' connections: conn_state, and
+// history with the letters in order of first occurrence.
+func TestZeekOfStories(t *testing.T) {
+	want := map[string][]string{
+		"ack-of-never-sent":                  {"S2 ShAFa"},
+		"bad-checksum":                       {"S1 ShAc"},
+		"corpus-bgp-session":                 {"SF ShADadfF"},
+		"corpus-dns-over-tcp":                {"SF ShADadFf"},
+		"corpus-mptcp-fastclose":             {"RSTR ShADadr"},
+		"corpus-openflow-refused":            {"REJ Sr"},
+		"corpus-redis-benchmark":             {"SF ShADadFf"},
+		"corpus-whois":                       {"SF ShADadfF"},
+		"duplicates":                         {"SF ShADTFaf"},
+		"eviction":                           {"S0 S", "REJ Sr", "S0 S", "S0 S"},
+		"fast-open":                          {"S1 SThA"}, // data on the SYN counts as sent before
+		"fin-never-acknowledged":             {"S2 ShAF"},
+		"fin-with-data":                      {"SF ShAFaf"}, // a packet with a FIN is no d
+		"fins-swapped":                       {"SF ShAfGF"}, // the server's FIN acknowledges what comes later
+		"four-step-client-first":             {"SF ShADdFaf"},
+		"four-step-server-first":             {"SF ShAfFa"},
+		"gap-and-late":                       {"S1 ShADTa"},
+		"half-close-with-data":               {"SF ShAFadf"},
+		"half-closed":                        {"S2 ShAFa"},
+		"icmp-quotes-tcp":                    {"S0 S"},
+		"keep-alive":                         {"S1 ShADa"},
+		"lost-final-ack":                     {"S1 ShADa"},
+		"lost-last-ack":                      {"SF ShAFf"}, // the FIN again has the same number
+		"midstream":                          {"SF DdFfA"},
+		"midstream-close":                    {"SF FafA"},
+		"midstream-one-direction":            {"SHR ^dfa"},
+		"old-duplicate-syn":                  {"RSTO ShRhA"},
+		"one-direction":                      {"SH SADF"},
+		"one-direction-beyond-syn":           {"SH SADF"},
+		"one-direction-server":               {"OTH ^had"},
+		"refused":                            {"REJ Sr"},
+		"refused-retries":                    {"REJ Sr"},
+		"reset-after-close":                  {"SF ShAFfr"},
+		"reset-after-half-close":             {"RSTR ShAFar"},
+		"reset-established":                  {"RSTR ShADr"},
+		"reset-in-handshake":                 {"RSTO ShR"},
+		"reset-out-of-place":                 {"RSTR ShArDa"}, // Zeek takes every RST
+		"reuse-after-reset":                  {"RSTO ShAR", "S1 ShA"},
+		"reuse-in-time-wait":                 {"SF ShAFf", "S1 ShA"},
+		"reuse-late-segment":                 {"RSTO ShAR", "S3 SfhA"},
+		"simultaneous-close":                 {"SF ShAFfa"},
+		"simultaneous-close-lost-then-acked": {"SF ShAFfa"},
+		"simultaneous-close-one-fin-lost":    {"SF ShAFfa"},
+		"simultaneous-open":                  {"S1 SsA"},
+		"swapped-fin":                        {"SF ShAfGF"},
+		"swapped-syn":                        {"S1 ^hSA"},
+		"syn-in-connection":                  {"RSTO ShAaR", "S1 ShA"},
+		"syn-in-connection-accepted":         {"S1 ShA", "S1 ShA"},
+		"syn-retry-new-isn":                  {"S0 S", "S1 ShA"},
+		"synack-first":                       {"S1 ^hA"},
+		"three-step":                         {"SF ShAFf"},
+		"time-wait-expires":                  {"SF ShAFf"},
+		"time-wait-restarted":                {"SF ShAFafR"},
+		"unanswered-syn":                     {"S0 S"},
+	}
+	for _, s := range readStories(t) {
+		_, conns := play(t, s.config, s.lines)
+		var got []string
+		for _, c := range conns {
+			if c.Proto == decode.ProtoTCP {
+				got = append(got, c.ConnState.String()+" "+c.History.String())
+			}
+		}
+		if strings.Join(got, ", ") != strings.Join(want[s.name], ", ") {
+			t.Errorf("%s: %q, want %q", s.name, got, want[s.name])
+		}
+	}
+}
+
+// Letters that repeat: t, w, g and c at 1, 10, 100…; s, h, f and r with each
+// new number; the others never. The case tells the side, and a history has an end.
+func TestZeekLettersRepeat(t *testing.T) {
+	tr, f := New(nil), newFeeder()
+	f.open(tr, 1, nil)
+	send := func(from Side, flags decode.Flags, seq uint32, n int, edit func(*decode.Packet)) {
+		p := f.segment(1, from, flags, seq, 1, n)
+		f.p.Time += 10_000_000
+		if edit != nil {
+			edit(p)
+		}
+		tr.Observe(p, nil)
+		p.BadSum = false
+	}
+	check := func(want string) {
+		t.Helper()
+		for c := range tr.Conns() {
+			if got := c.History.String(); got != want {
+				t.Errorf("history %s, want %s", got, want)
+			}
+		}
+	}
+	for range 101 { // the first is no retransmission
+		send(Client, decode.ACK, 1, 5, nil)
+	}
+	check("ShADTTT")
+	for range 10 {
+		send(Server, decode.ACK, 1, 0, func(p *decode.Packet) { p.Segment.Window = 0 })
+		send(Client, decode.ACK, 1, 0, func(p *decode.Packet) { p.BadSum = true })
+	}
+	check("ShADTTTawCwC")
+	for i := range uint32(200) {
+		send(Server, decode.RST, 5_000_000+i, 0, nil)
+	}
+	check("ShADTTTawCwC" + strings.Repeat("r", maxZeekLetter-12))
+}
