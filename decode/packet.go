@@ -129,6 +129,7 @@ const (
 type ICMP struct {
 	Type, Code uint8
 	ID, Seq    uint16 // of an echo request or reply
+	Echo       bool   // an echo request or reply, so that ID and Seq are set
 	Error      bool   // an error message, so that the quoted fields below may be set
 
 	// The quoted packet's transport header as far as it is there: QuotedProto
@@ -137,6 +138,7 @@ type ICMP struct {
 	QuotedSrc   Endpoint
 	QuotedDst   Endpoint
 	QuotedSeq   uint32 // TCP only
+	QuotedID    uint16 // of an echo request or reply
 }
 
 // Packet is what one frame says. Decode sets every field anew. Payload refers

@@ -238,19 +238,16 @@ func (d *Decoder) icmp(v view, proto Proto, whole bool, p *Packet) error {
 	}
 	m := &p.ICMP
 	m.Type, m.Code = b[0], b[1]
-	echo := false
+	m.Echo = isEcho(proto, m.Type)
 	if proto == ProtoICMP {
 		switch m.Type {
-		case icmpEcho, icmpEchoReply:
-			echo = true
 		case icmpUnreachable, icmpSourceQuench, icmpRedirect, icmpTimeExceeded, icmpParameter:
 			m.Error = true
 		}
 	} else {
-		echo = m.Type == icmp6Echo || m.Type == icmp6EchoReply
 		m.Error = m.Type >= icmp6Unreachable && m.Type <= icmp6Parameter
 	}
-	if echo {
+	if m.Echo {
 		m.ID, m.Seq = binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:])
 	}
 	p.Proto, p.Len, p.Payload = proto, v.wire()-8, b[8:]
@@ -265,6 +262,13 @@ func (d *Decoder) icmp(v view, proto Proto, whole bool, p *Packet) error {
 		d.quote(v.skip(8), m)
 	}
 	return nil
+}
+
+func isEcho(proto Proto, icmpType uint8) bool {
+	if proto == ProtoICMPv6 {
+		return icmpType == icmp6Echo || icmpType == icmp6EchoReply
+	}
+	return icmpType == icmpEcho || icmpType == icmpEchoReply
 }
 
 // quote reads the packet that an ICMP error quotes, as far as it does.
@@ -295,6 +299,11 @@ func (d *Decoder) quote(v view, m *ICMP) {
 		if proto == ProtoTCP && len(b) >= 8 {
 			m.QuotedSeq = binary.BigEndian.Uint32(b[4:])
 		}
+	case ProtoICMP, ProtoICMPv6:
+		if len(b) < 8 || !isEcho(proto, b[0]) {
+			return
+		}
+		m.QuotedID = binary.BigEndian.Uint16(b[4:])
 	}
 	m.QuotedProto = proto
 }

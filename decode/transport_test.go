@@ -108,11 +108,11 @@ func TestICMP(t *testing.T) {
 		data []byte
 		want ICMP
 	}{
-		{"echo", serialize(t, ip4Layer(1), &layers.ICMPv4{TypeCode: 8 << 8, Id: 7, Seq: 3}, gopacket.Payload(hello)), ICMP{Type: 8, ID: 7, Seq: 3}},
-		{"echo reply", serialize(t, ip4Layer(1), &layers.ICMPv4{TypeCode: 0, Id: 7, Seq: 3}), ICMP{Type: 0, ID: 7, Seq: 3}},
+		{"echo", serialize(t, ip4Layer(1), &layers.ICMPv4{TypeCode: 8 << 8, Id: 7, Seq: 3}, gopacket.Payload(hello)), ICMP{Type: 8, ID: 7, Seq: 3, Echo: true}},
+		{"echo reply", serialize(t, ip4Layer(1), &layers.ICMPv4{TypeCode: 0, Id: 7, Seq: 3}), ICMP{Type: 0, ID: 7, Seq: 3, Echo: true}},
 		{"router advertisement has no ID", serialize(t, ip4Layer(1), &layers.ICMPv4{TypeCode: 9 << 8, Id: 7, Seq: 3}), ICMP{Type: 9}},
-		{"ICMPv6 echo", icmp6(128, 0, []byte{0, 7, 0, 3}), ICMP{Type: 128, ID: 7, Seq: 3}},
-		{"ICMPv6 echo reply", icmp6(129, 0, []byte{0, 7, 0, 3}), ICMP{Type: 129, ID: 7, Seq: 3}},
+		{"ICMPv6 echo", icmp6(128, 0, []byte{0, 7, 0, 3}), ICMP{Type: 128, ID: 7, Seq: 3, Echo: true}},
+		{"ICMPv6 echo reply", icmp6(129, 0, []byte{0, 7, 0, 3}), ICMP{Type: 129, ID: 7, Seq: 3, Echo: true}},
 		{"neighbour solicitation", icmp6(135, 0, make([]byte, 20)), ICMP{Type: 135}},
 		{
 			"port unreachable, UDP", icmp4(3, 3, udp4(t, 53, []byte(hello))),
@@ -131,8 +131,8 @@ func TestICMP(t *testing.T) {
 		{"parameter problem, half an IP header", icmp4(12, 0, tcp4(t)[:19]), ICMP{Type: 12, Error: true}},
 		{"unreachable, nothing quoted", icmp4(3, 0), ICMP{Type: 3, Error: true}},
 		{
-			"an echo that was not answered", icmp4(3, 1, in4(t, 1, make([]byte, 8))),
-			ICMP{Type: 3, Code: 1, Error: true, QuotedProto: ProtoICMP, QuotedSrc: src4, QuotedDst: dst4},
+			"an echo that was not answered", icmp4(3, 1, in4(t, 1, []byte{8, 0, 0, 0, 0, 7, 0, 3})),
+			ICMP{Type: 3, Code: 1, Error: true, QuotedProto: ProtoICMP, QuotedSrc: src4, QuotedDst: dst4, QuotedID: 7},
 		},
 		{
 			"ICMPv6 port unreachable, after an extension header", icmp6(1, 4, pad, in6(t, 60, []byte{6, 0, 1, 4, 0, 0, 0, 0}, tcp6(t)[40:])),

@@ -14,7 +14,7 @@ const (
 	SegmentSeen  Kind = iota // a TCP segment
 	StateChanged             // an end changed its state
 	AnomalySeen              // a segment that its receiver would not act on, or that cannot be
-	DatagramSeen             // a UDP datagram
+	DatagramSeen             // a UDP datagram, or an ICMP echo request or reply
 	ICMPSeen                 // an ICMP message; Conn is 0 unless it quotes a connection or flow
 	ConnClosed               // a teardown is complete; Verdict holds
 	ConnReleased             // a connection or flow is let go; Verdict holds. Each has exactly one
@@ -61,8 +61,8 @@ type Event struct {
 	Verdict *Conn
 }
 
-// Conn is the account of one TCP connection or UDP flow. Arrays are indexed
-// by Side.
+// Conn is the account of one TCP connection, UDP flow or ICMP echo flow, whose
+// endpoints have the echo's identifier for a port. Arrays are indexed by Side.
 type Conn struct {
 	ID             uint64
 	Proto          decode.Proto
@@ -110,10 +110,11 @@ type Conn struct {
 	ChallengeACKs    [2]uint32
 
 	// The evidence of who closed first: each side's FIN.
-	FINSeen [2]bool
-	FINSeq  [2]uint32 // the sequence number that the FIN itself occupies
-	FINAck  [2]uint32 // the lowest acknowledgment on it, of all the times that it was sent
-	FINLate [2]bool   // what its sender sent later was captured before it: it may be a retransmission
+	FINSeen  [2]bool
+	FINAcked [2]bool   // an acknowledgment of it was seen
+	FINSeq   [2]uint32 // the sequence number that the FIN itself occupies
+	FINAck   [2]uint32 // the lowest acknowledgment on it, of all the times that it was sent
+	FINLate  [2]bool   // what its sender sent later was captured before it: it may be a retransmission
 
 	Completeness uint8     // Wireshark's tcp.completeness
 	ConnState    ConnState // Zeek's conn_state

@@ -31,6 +31,7 @@ import (
 //	+0.010 server > client F. 303:303(0) ack 104 win 512
 //	+0.001 client > server udp (5)
 //	+0.001 server > client icmp unreachable port, quoting udp client > server
+//	+0.001 client > server echo request id 7 (56)
 //	advance 60s
 //
 // Times are seconds, absolute or, with a plus, after the line before. Flags are
@@ -221,6 +222,14 @@ func parsePacket(ends map[string]*storyEnd, f []string, p *decode.Packet) error 
 		return err
 	case "icmp":
 		return parseICMP(ends, f[4:], p)
+	case "echo": // "echo request id 7 (56)"
+		p.Proto, p.Src.Port, p.Dst.Port = decode.ProtoICMP, 0, 0
+		p.ICMP = decode.ICMP{Type: 8, Echo: true}
+		if f[4] == "reply" {
+			p.ICMP.Type = 0
+		}
+		_, err = fmt.Sscanf(strings.Join(f[5:], " "), "id %d (%d)", &p.ICMP.ID, &p.Len)
+		return err
 	}
 	p.Proto = decode.ProtoTCP
 	seg := &p.Segment
@@ -311,8 +320,12 @@ func parseICMP(ends map[string]*storyEnd, f []string, p *decode.Packet) error {
 	p.Proto = decode.ProtoICMP
 	p.Src.Port, p.Dst.Port = 0, 0
 	p.ICMP = decode.ICMP{Type: 3, Code: 3, Error: true, QuotedProto: decode.ProtoUDP, QuotedSrc: src.Endpoint, QuotedDst: dst.Endpoint}
-	if f[3] == "tcp" {
+	switch f[3] {
+	case "tcp":
 		p.ICMP.QuotedProto, p.ICMP.QuotedSeq = decode.ProtoTCP, src.isn
+	case "echo": // of id 7
+		p.ICMP.QuotedProto, p.ICMP.QuotedID = decode.ProtoICMP, 7
+		p.ICMP.QuotedSrc.Port, p.ICMP.QuotedDst.Port = 0, 0
 	}
 	return nil
 }
@@ -426,7 +439,7 @@ func appendEvent(dst []byte, e *Event) []byte {
 			fmt.Fprint(b, " timer")
 		}
 	case DatagramSeen:
-		fmt.Fprintf(b, " %s udp (%d)", e.From, e.Len)
+		fmt.Fprintf(b, " %s %s (%d)", e.From, strings.ToLower(e.Proto.String()), e.Len)
 	case ICMPSeen:
 		fmt.Fprintf(b, " %s icmp %d/%d", e.From, e.ICMPType, e.ICMPCode)
 		if e.Anomaly != NoAnomaly {
@@ -458,7 +471,7 @@ func appendVerdict(dst []byte, c *Conn) []byte {
 		}
 		fmt.Fprintf(b, "; %s %s", c.States[Client], c.States[Server])
 	} else {
-		fmt.Fprint(b, "udp")
+		fmt.Fprint(b, strings.ToLower(c.Proto.String()))
 		if c.Unreachable {
 			fmt.Fprintf(b, " unreachable %d", c.ICMPCode)
 		}
@@ -469,6 +482,27 @@ func appendVerdict(dst []byte, c *Conn) []byte {
 	}
 	if c.SYNRetransmits > 0 {
 		fmt.Fprintf(b, "; syn retransmits %d", c.SYNRetransmits)
+	}
+	for _, x := range []struct {
+		name string
+		n    [2]uint32
+	}{
+		{"out of order", c.OutOfOrder},
+		{"gaps", c.Gaps},
+		{"duplicates", c.Duplicates},
+		{"keep-alives", c.KeepAlives},
+		{"zero-window probes", c.ZeroWindowProbes},
+		{"challenge acks", c.ChallengeACKs},
+	} {
+		if x.n != [2]uint32{} {
+			fmt.Fprintf(b, "; %s %d+%d", x.name, x.n[0], x.n[1])
+		}
+	}
+	if c.HasIdle {
+		fmt.Fprintf(b, "; idle %v", c.Idle)
+	}
+	if h := c.HalfClose; h.Seen {
+		fmt.Fprintf(b, "; half-closed by %s %v, %d bytes", h.By, h.Duration, h.Bytes)
 	}
 	if c.Evicted {
 		fmt.Fprint(b, "; evicted")

@@ -19,7 +19,7 @@ type Config struct {
 	// TimeWait is 2MSL, how long TIME_WAIT lasts. Default 60 s, what Linux
 	// has built in (tcp(7): tcp_fin_timeout does not change it).
 	TimeWait time.Duration
-	// UDPTimeout is the silence that ends a UDP flow. Default 60 s.
+	// UDPTimeout is the silence that ends a UDP or ICMP echo flow. Default 60 s.
 	UDPTimeout time.Duration
 	// All makes every segment and datagram an event, not just those that
 	// open, close or go wrong.
@@ -29,7 +29,7 @@ type Config struct {
 // Stats counts what a tracker had to do beside its work.
 type Stats struct {
 	Conns      uint64 // TCP connections seen
-	Flows      uint64 // UDP flows seen
+	Flows      uint64 // UDP and ICMP echo flows seen
 	Open       int    // connections and flows kept now
 	Evicted    uint64 // let go before their time because of MaxConns
 	ClockSteps uint64 // packets stamped earlier than the one before

@@ -297,7 +297,8 @@ func (t *Tracker) verdict(c *record) *Conn {
 	v.HalfClose = t.halfClose(c, cl)
 	for s := range cl.timeIn {
 		if c.ends[s].has(endFIN) {
-			v.FINSeen[s], v.FINSeq[s], v.FINAck[s], v.FINLate[s] = true, cl.fin[s]-1, cl.finAck[s], cl.finLate[s]
+			v.FINSeen[s], v.FINAcked[s] = true, c.ends[s].has(endFINAcked)
+			v.FINSeq[s], v.FINAck[s], v.FINLate[s] = cl.fin[s]-1, cl.finAck[s], cl.finLate[s]
 		}
 		for st := range cl.timeIn[s] {
 			v.TimeIn[s][st] = time.Duration(cl.timeIn[s][st])

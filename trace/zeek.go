@@ -250,6 +250,9 @@ func (t *Tracker) zeekMissing(c *record, s Side, ack uint32) {
 	from := s.Peer()
 	e := &c.ends[from]
 	seen := e.nxt
+	if e.has(endProbed) {
+		seen++ // the probe's octet
+	}
 	gap := e.has(endGap) && c.trouble != 0
 	if !gap && seqLEQ(ack, seen) {
 		return

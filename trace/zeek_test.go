@@ -35,6 +35,7 @@ func TestZeekOfStories(t *testing.T) {
 		"lost-final-ack":                     {"S1 ShADa"},
 		"lost-last-ack":                      {"SF ShAFf"}, // the FIN again has the same number
 		"midstream":                          {"SF DdFfA"},
+		"midstream-alive":                    {"SH DdAFa"},
 		"midstream-close":                    {"SF FafA"},
 		"midstream-one-direction":            {"SHR ^dfa"},
 		"old-duplicate-syn":                  {"RSTO ShRhA"},
@@ -47,6 +48,7 @@ func TestZeekOfStories(t *testing.T) {
 		"reset-after-half-close":             {"RSTR ShAFar"},
 		"reset-established":                  {"RSTR ShADr"},
 		"reset-in-handshake":                 {"RSTO ShR"},
+		"reset-in-window":                    {"RSTO ShADaRR"},
 		"reset-out-of-place":                 {"RSTR ShArDa"}, // Zeek takes every RST
 		"reuse-after-reset":                  {"RSTO ShAR", "S1 ShA"},
 		"reuse-in-time-wait":                 {"SF ShAFf", "S1 ShA"},
@@ -64,6 +66,8 @@ func TestZeekOfStories(t *testing.T) {
 		"three-step":                         {"SF ShAFf"},
 		"time-wait-expires":                  {"SF ShAFf"},
 		"time-wait-restarted":                {"SF ShAFafR"},
+		"zero-window":                        {"S1 ShADaw"},
+		"zero-window-probe-taken":            {"S1 ShADaw"},
 		"unanswered-syn":                     {"S0 S"},
 	}
 	for _, s := range readStories(t) {

@@ -1,9 +1,6 @@
 package render
 
 import (
-	"crypto/sha1"
-	"encoding/base64"
-	"encoding/binary"
 	"strconv"
 	"time"
 
@@ -50,10 +47,13 @@ func (j *JSON) AppendEvent(dst []byte, e *trace.Event) []byte {
 		dst = appendString(appendKey(dst, "rule"), e.Anomaly.Rule())
 	case trace.DatagramSeen:
 		dst = j.begin(dst, "datagram", e)
-		dst = append(dst, `,"protocol":"udp","from":"`...)
-		dst = append(dst, e.From.String()...)
-		dst = append(dst, `","len":`...)
+		dst = appendString(appendKey(dst, "protocol"), protocol(e.Proto))
+		dst = appendString(appendKey(dst, "from"), e.From.String())
+		dst = append(dst, `,"len":`...)
 		dst = strconv.AppendInt(dst, int64(e.Len), 10)
+		if echo(e.Proto) {
+			dst = appendICMP(dst, e.ICMPType, e.ICMPCode, e.IPv6)
+		}
 	case trace.ICMPSeen:
 		return append(j.icmp(dst, e), "}\n"...)
 	case trace.ConnReleased:
@@ -72,15 +72,21 @@ func (j *JSON) begin(dst []byte, typ string, e *trace.Event) []byte {
 	dst = appendTime(dst, e.Time)
 	dst = append(dst, `,"id":`...)
 	dst = strconv.AppendUint(dst, e.Conn, 10)
-	return appendPair(dst, e.Client, e.Server)
+	return appendPair(dst, e.Proto, e.Client, e.Server)
 }
 
-func appendPair(dst []byte, client, server decode.Endpoint) []byte {
+// appendPair appends the two ends: addresses with ports or, of ICMP, with the
+// identifier beside them.
+func appendPair(dst []byte, proto decode.Proto, client, server decode.Endpoint) []byte {
 	dst = append(dst, `,"client":"`...)
-	dst = client.AppendTo(dst)
+	dst = appendEnd(dst, proto, client)
 	dst = append(dst, `","server":"`...)
-	dst = server.AppendTo(dst)
-	return append(dst, '"')
+	dst = appendEnd(dst, proto, server)
+	dst = append(dst, '"')
+	if echo(proto) {
+		dst = strconv.AppendUint(appendKey(dst, "icmp_id"), uint64(client.Port), 10)
+	}
+	return dst
 }
 
 func (j *JSON) segment(dst []byte, e *trace.Event) []byte {
@@ -106,8 +112,8 @@ func (j *JSON) number(dst []byte, n, base uint32) []byte {
 	return appendRelative(dst, n, base)
 }
 
-// icmp appends an ICMP message. One that quotes a connection or flow has its
-// ends and says whose packet it answers.
+// icmp appends an ICMP message that belongs to no flow. One that quotes a
+// connection or flow has its ends and says whose packet it answers.
 func (j *JSON) icmp(dst []byte, e *trace.Event) []byte {
 	name := "icmp"
 	if e.IPv6 {
@@ -119,25 +125,32 @@ func (j *JSON) icmp(dst []byte, e *trace.Event) []byte {
 	} else {
 		dst = append(dst, `{"type":"datagram","time":`...)
 		dst = appendTime(dst, e.Time)
-		dst = append(dst, `,"source":"`...)
+		dst = append(dst, `,"community_id":"`...)
+		dst = appendCommunityID(dst, e.Proto, e.Client, e.Server, e.ICMPType, e.ICMPCode)
+		dst = append(dst, `","source":"`...)
 		dst = e.Client.AddrPort().Addr().AppendTo(dst)
 		dst = append(dst, `","destination":"`...)
 		dst = e.Server.AddrPort().Addr().AppendTo(dst)
 		dst = append(dst, '"')
 	}
 	dst = appendString(appendKey(dst, "protocol"), name)
+	return appendICMP(dst, e.ICMPType, e.ICMPCode, e.IPv6)
+}
+
+// appendICMP appends an ICMP message's type and code, and what they say.
+func appendICMP(dst []byte, typ, code uint8, v6 bool) []byte {
 	dst = append(dst, `,"icmp_type":`...)
-	dst = strconv.AppendUint(dst, uint64(e.ICMPType), 10)
+	dst = strconv.AppendUint(dst, uint64(typ), 10)
 	dst = append(dst, `,"icmp_code":`...)
-	dst = strconv.AppendUint(dst, uint64(e.ICMPCode), 10)
-	if m := icmpMeaning(e.ICMPType, e.ICMPCode, e.IPv6); m != "" {
+	dst = strconv.AppendUint(dst, uint64(code), 10)
+	if m := icmpMeaning(typ, code, v6); m != "" {
 		dst = appendString(appendKey(dst, "meaning"), m)
 	}
 	return dst
 }
 
-// AppendConn appends the object of a connection ("connection") or of a UDP
-// flow ("datagram_flow").
+// AppendConn appends the object of a connection ("connection"), or of a UDP or
+// ICMP echo flow ("datagram_flow").
 func (j *JSON) AppendConn(dst []byte, c *trace.Conn) []byte {
 	tcp := c.Proto == decode.ProtoTCP
 	if tcp {
@@ -147,39 +160,21 @@ func (j *JSON) AppendConn(dst []byte, c *trace.Conn) []byte {
 	}
 	dst = strconv.AppendUint(dst, c.ID, 10)
 	dst = append(dst, `,"community_id":"`...)
-	dst = appendCommunityID(dst, c)
+	dst = appendCommunityID(dst, c.Proto, c.Client, c.Server, echoRequest(c.Proto), 0)
 	dst = append(dst, '"')
-	dst = appendPair(dst, c.Client, c.Server)
+	dst = appendPair(dst, c.Proto, c.Client, c.Server)
 	if tcp {
 		dst = appendString(appendKey(dst, "role"), c.Role.String())
 	} else {
-		dst = append(dst, `,"protocol":"udp"`...)
+		dst = appendString(appendKey(dst, "protocol"), protocol(c.Proto))
 	}
 	dst = appendTime(appendKey(dst, "start"), c.Start)
 	dst = appendTime(appendKey(dst, "end"), c.End)
 	dst = appendSeconds(appendKey(dst, "duration"), c.Duration())
 	if tcp {
 		dst = j.tcp(dst, c)
-		for s := trace.Client; s <= trace.Server; s++ {
-			dst = strconv.AppendUint(appendKey(dst, s.String()+"_packets"), c.Packets[s], 10)
-		}
 	} else {
-		dst = append(dst, `,"requests":`...)
-		dst = strconv.AppendUint(dst, c.Packets[0], 10)
-		dst = append(dst, `,"responses":`...)
-		dst = strconv.AppendUint(dst, c.Packets[1], 10)
-		if c.HasRTT {
-			dst = appendSeconds(appendKey(dst, "first_response"), c.RTT)
-		}
-	}
-	for s := trace.Client; s <= trace.Server; s++ {
-		dst = strconv.AppendUint(appendKey(dst, s.String()+"_bytes"), c.Bytes[s], 10)
-	}
-	if tcp {
-		dst = appendCounts(dst, c)
-	} else if c.Unreachable {
-		dst = append(dst, `,"unreachable":true,"icmp_code":`...)
-		dst = strconv.AppendUint(dst, uint64(c.ICMPCode), 10)
+		dst = appendFlow(dst, c)
 	}
 	if c.Evicted {
 		dst = append(dst, `,"evicted":true`...)
@@ -187,7 +182,24 @@ func (j *JSON) AppendConn(dst []byte, c *trace.Conn) []byte {
 	return append(dst, "}\n"...)
 }
 
-// tcp appends a connection's handshake, teardown and states.
+// appendFlow appends what a flow of datagrams has: no teardown.
+func appendFlow(dst []byte, c *trace.Conn) []byte {
+	dst = append(dst, `,"requests":`...)
+	dst = strconv.AppendUint(dst, c.Packets[trace.Client], 10)
+	dst = append(dst, `,"responses":`...)
+	dst = strconv.AppendUint(dst, c.Packets[trace.Server], 10)
+	dst = appendBytesOf(dst, c)
+	if c.HasRTT {
+		dst = appendSeconds(appendKey(dst, "first_response"), c.RTT)
+	}
+	if c.Unreachable {
+		dst = append(dst, `,"unreachable":true`...)
+		dst = appendICMP(dst, unreachable(c.Client.V6), c.ICMPCode, c.Client.V6)
+	}
+	return dst
+}
+
+// tcp appends a connection's handshake, teardown, states and counts.
 func (j *JSON) tcp(dst []byte, c *trace.Conn) []byte {
 	dst = append(dst, `,"handshake":{"kind":"`...)
 	dst = append(dst, c.Handshake.String()...)
@@ -199,7 +211,34 @@ func (j *JSON) tcp(dst []byte, c *trace.Conn) []byte {
 	}
 	dst = append(dst, `,"syn_retransmits":`...)
 	dst = strconv.AppendInt(dst, int64(c.SYNRetransmits), 10)
-	dst = append(dst, `},"teardown":{"kind":"`...)
+	if c.HasHalfOpen {
+		dst = appendSeconds(appendKey(dst, "half_open"), c.HalfOpen)
+	}
+	dst = append(dst, '}')
+	dst = j.teardown(dst, c)
+	for s := trace.Client; s <= trace.Server; s++ {
+		dst = appendString(appendKey(dst, s.String()+"_state"), c.States[s].String())
+	}
+	dst = appendTimeIn(dst, c)
+	if c.HasIdle {
+		dst = appendSeconds(appendKey(dst, "idle_before_close"), c.Idle)
+	}
+	dst = append(dst, `,"completeness":`...)
+	dst = strconv.AppendUint(dst, uint64(c.Completeness), 10)
+	dst = appendString(appendKey(dst, "conn_state"), c.ConnState.String())
+	dst = append(dst, `,"history":"`...)
+	dst = c.History.AppendTo(dst)
+	dst = append(dst, '"')
+	for s := trace.Client; s <= trace.Server; s++ {
+		dst = strconv.AppendUint(appendKey(dst, s.String()+"_packets"), c.Packets[s], 10)
+	}
+	dst = appendBytesOf(dst, c)
+	return appendCounts(dst, c)
+}
+
+// teardown appends how a connection ended and who closed it first.
+func (j *JSON) teardown(dst []byte, c *trace.Conn) []byte {
+	dst = append(dst, `,"teardown":{"kind":"`...)
 	dst = append(dst, c.Teardown.String()...)
 	dst = append(dst, `","active_closer":"`...)
 	dst = append(dst, c.Closer.String()...)
@@ -207,6 +246,9 @@ func (j *JSON) tcp(dst []byte, c *trace.Conn) []byte {
 	dst = strconv.AppendBool(dst, c.Complete)
 	if c.NumSteps > 0 {
 		dst = appendSeconds(appendKey(dst, "duration"), c.TeardownDuration())
+		dst = append(dst, `,"why":"`...)
+		dst = appendWhy(dst, c, j.Absolute)
+		dst = append(dst, '"')
 	}
 	if c.WasReset {
 		dst = append(dst, `,"reset":{"by":"`...)
@@ -215,6 +257,14 @@ func (j *JSON) tcp(dst []byte, c *trace.Conn) []byte {
 		dst = append(dst, c.ResetAfter.String()...)
 		dst = append(dst, `"}`...)
 	}
+	if h := &c.HalfClose; h.Seen {
+		dst = append(dst, `,"half_close":{"by":"`...)
+		dst = append(dst, h.By.String()...)
+		dst = append(dst, '"')
+		dst = appendSeconds(appendKey(dst, "duration"), h.Duration)
+		dst = strconv.AppendUint(appendKey(dst, "bytes"), h.Bytes, 10)
+		dst = append(dst, '}')
+	}
 	dst = append(dst, `,"steps":[`...)
 	for i := range c.Steps[:c.NumSteps] {
 		if i > 0 {
@@ -222,13 +272,7 @@ func (j *JSON) tcp(dst []byte, c *trace.Conn) []byte {
 		}
 		dst = j.step(dst, c, &c.Steps[i])
 	}
-	dst = append(dst, "]}"...)
-	for s := trace.Client; s <= trace.Server; s++ {
-		dst = appendString(appendKey(dst, s.String()+"_state"), c.States[s].String())
-	}
-	dst = appendTimeIn(dst, c)
-	dst = append(dst, `,"completeness":`...)
-	return strconv.AppendUint(dst, uint64(c.Completeness), 10)
+	return append(dst, "]}"...)
 }
 
 func (j *JSON) step(dst []byte, c *trace.Conn, st *trace.Step) []byte {
@@ -287,6 +331,15 @@ func appendTimeIn(dst []byte, c *trace.Conn) []byte {
 	return dst
 }
 
+func appendBytesOf(dst []byte, c *trace.Conn) []byte {
+	for s := trace.Client; s <= trace.Server; s++ {
+		dst = strconv.AppendUint(appendKey(dst, s.String()+"_bytes"), c.Bytes[s], 10)
+	}
+	return dst
+}
+
+// appendCounts appends counts of segments: those that every connection has,
+// then those that came.
 func appendCounts(dst []byte, c *trace.Conn) []byte {
 	for s := trace.Client; s <= trace.Server; s++ {
 		dst = appendKey(dst, s.String()+"_flags")
@@ -299,7 +352,22 @@ func appendCounts(dst []byte, c *trace.Conn) []byte {
 		dst = append(dst, '}')
 	}
 	dst = appendSides(appendKey(dst, "retransmits"), c.Retransmits)
-	return appendSides(appendKey(dst, "gaps"), c.Gaps)
+	dst = appendSides(appendKey(dst, "gaps"), c.Gaps)
+	for _, x := range [...]struct {
+		key string
+		n   [2]uint32
+	}{
+		{"out_of_order", c.OutOfOrder},
+		{"duplicates", c.Duplicates},
+		{"keep_alives", c.KeepAlives},
+		{"zero_window_probes", c.ZeroWindowProbes},
+		{"challenge_acks", c.ChallengeACKs},
+	} {
+		if x.n != [2]uint32{} {
+			dst = appendSides(appendKey(dst, x.key), x.n)
+		}
+	}
+	return dst
 }
 
 func appendSides(dst []byte, n [2]uint32) []byte {
@@ -308,28 +376,6 @@ func appendSides(dst []byte, n [2]uint32) []byte {
 	dst = append(dst, `,"server":`...)
 	dst = strconv.AppendUint(dst, uint64(n[1]), 10)
 	return append(dst, '}')
-}
-
-// appendCommunityID appends the flow's Community ID, version 1 with seed 0:
-// the base64 of a SHA-1 over seed, addresses, protocol and ports, the lower
-// endpoint first.
-func appendCommunityID(dst []byte, c *trace.Conn) []byte {
-	a, b := c.Client, c.Server
-	if cmp := a.AddrPort().Compare(b.AddrPort()); cmp > 0 {
-		a, b = b, a
-	}
-	n := 4
-	if a.V6 {
-		n = 16
-	}
-	var buf [2 + 16 + 16 + 2 + 4]byte
-	m := append(buf[:2], a.Addr[:n]...)
-	m = append(m, b.Addr[:n]...)
-	m = append(m, byte(c.Proto), 0)
-	m = binary.BigEndian.AppendUint16(m, a.Port)
-	m = binary.BigEndian.AppendUint16(m, b.Port)
-	sum := sha1.Sum(m)
-	return base64.StdEncoding.AppendEncode(append(dst, "1:"...), sum[:])
 }
 
 func appendKey(dst []byte, key string) []byte {

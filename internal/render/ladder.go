@@ -72,7 +72,7 @@ func (t *Text) rung(dst []byte, e *trace.Event) []byte {
 func (t *Text) rungText(dst []byte, e *trace.Event) []byte {
 	switch e.Kind {
 	case trace.DatagramSeen:
-		dst = append(dst, "UDP "...)
+		dst = append(appendDatagramName(dst, e), ' ')
 		return appendBytes(dst, uint64(e.Len))
 	case trace.ICMPSeen:
 		dst = append(dst, "ICMP "...)

@@ -14,7 +14,7 @@ import (
 )
 
 // story is one connection with a half-close, a reused 4-tuple, a refused one
-// over IPv6, a UDP exchange that ends in an ICMP error, and what they lead to.
+// over IPv6, a UDP exchange that ends in an ICMP error, a ping, and what they lead to.
 func story(t testing.TB) (events []trace.Event, conns []*trace.Conn) {
 	t.Helper()
 	client := decode.EndpointOf(netip.MustParseAddrPort("10.0.0.1:40000"))
@@ -54,9 +54,16 @@ func story(t testing.TB) (events []trace.Event, conns []*trace.Conn) {
 		Time: at, Proto: decode.ProtoICMP, Version: 4, Src: server, Dst: client,
 		ICMP: decode.ICMP{Type: 3, Code: 3, Error: true, QuotedProto: decode.ProtoUDP, QuotedSrc: client, QuotedDst: server},
 	}, events)
+	server.Port, client.Port = 0, 0
 	events = tr.Observe(&decode.Packet{
-		Time: at, Proto: decode.ProtoICMP, Version: 4, Src: server, Dst: client, ICMP: decode.ICMP{Type: 8},
+		Time: at, Proto: decode.ProtoICMP, Version: 4, Src: server, Dst: client, ICMP: decode.ICMP{Type: 10},
 	}, events)
+	ping := decode.Packet{
+		Time: at, Proto: decode.ProtoICMP, Version: 4, Src: server, Dst: client, Len: 56, ICMP: decode.ICMP{Type: 8, Echo: true, ID: 77},
+	}
+	events = tr.Observe(&ping, events)
+	ping.Time, ping.Src, ping.Dst, ping.ICMP.Type = at.Add(time.Millisecond), client, server, 0
+	events = tr.Observe(&ping, events)
 	events = tr.Advance(at.Add(61*time.Second), events)
 	for c := range tr.Conns() {
 		conns = append(conns, c)
@@ -87,7 +94,7 @@ func TestText(t *testing.T) {
 03:04:05.009000 #1   ← PSH+ACK  seq=1 ack=7 len=20000
 03:04:05.010000 #1   ← FIN+ACK  seq=20001 ack=7                     LAST_ACK
 03:04:05.011000 #1   → ACK      seq=7 ack=20002        TIME_WAIT    CLOSED
-#1 10.0.0.1:40000 → 10.0.0.2:80 closed by client, four-step, 10 ms; client TIME_WAIT (60 s left), server CLOSED; 6+5 segments, 10 B →, 20 kB ←, 1 retransmitted
+#1 10.0.0.1:40000 → 10.0.0.2:80 closed by client, four-step, 10 ms; client TIME_WAIT (60 s left), server CLOSED; 6+5 segments, 10 B →, 20 kB ←, 1 retransmitted; rtt 1 ms, idle 1 ms before the close, half-closed 3 ms with 20 kB; RSTR ShADTFardf
 `
 	if d := cmp.Diff(want, string(got[:min(len(got), len(want))])); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
@@ -97,7 +104,10 @@ func TestText(t *testing.T) {
 		"#2   → SYN      seq=0                  SYN_SENT, 4-tuple used again",
 		"#3 [2001:db8::1]:40001 → [2001:db8::2]:81 refused by server, 1 ms; client CLOSED, server CLOSED",
 		"#4   ! ICMP port unreachable: answers a packet of the client",
-		"! ICMP echo request, 10.0.0.2 → 10.0.0.1",
+		"! ICMP type 10 code 0, 10.0.0.2 → 10.0.0.1",
+		"#5   → echo     len=56",
+		"#5   ← echo reply len=56",
+		"#5 10.0.0.2 → 10.0.0.1 ICMP echo, 1+1 messages, 56 B each way, first response after 1 ms",
 		"#4 10.0.0.1:40000 → 10.0.0.2:80 UDP, 1+0 datagrams, 5 B →, 0 B ←; ICMP says: port unreachable",
 		"#2 10.0.0.1:40000 → 10.0.0.2:80 unanswered SYN",
 	} {
@@ -109,6 +119,91 @@ func TestText(t *testing.T) {
 		if strings.Contains(line, " seq=") && width([]byte(line)) > 81 && !strings.Contains(line, ", ") {
 			t.Errorf("longer than 80 columns: %s", line)
 		}
+	}
+}
+
+// With Verbose a connection's line is followed by its steps, with the
+// arithmetic of RFC 9293's figure 12 spelled out, and by the evidence.
+func TestSteps(t *testing.T) {
+	_, conns := story(t)
+	events, _ := story(t)
+	for i := range events {
+		if events[i].Kind == trace.ConnReleased {
+			conns = append(conns, events[i].Verdict)
+		}
+	}
+	steps := map[uint64]string{
+		1: `   +0.005000 client FIN+ACK     x=6 ack=1
+   +0.006000 server ACK         seq=1 ack=7 = x+1: it has the client's FIN
+   +0.009000 server FIN+ACK     y=20001 ack=7 = x+1: it has the client's FIN
+   +0.010000 client ACK         seq=7 ack=20002 = y+1: it has the server's FIN
+   states: client FIN_WAIT_1 1 ms, FIN_WAIT_2 4 ms, TIME_WAIT 1 s; server CLOSE_WAIT 3 ms, LAST_ACK 2 ms
+   why: server's FIN (ack=7) acknowledges client's FIN (seq=6): the client closed first
+`,
+		2: "",
+		3: `   +0.001000 server RST+ACK     seq=0 ack=1
+   why: server's RST answers client's SYN
+`,
+	}
+	for _, c := range conns {
+		want, ok := steps[c.ID]
+		if !ok {
+			continue
+		}
+		delete(steps, c.ID)
+		brief := string((&Text{}).AppendConn(nil, c))
+		got := string((&Text{Verbose: true}).AppendConn(nil, c))
+		if d := cmp.Diff(brief+want, got); d != "" {
+			t.Errorf("#%d (-want +got)\n%s", c.ID, d)
+		}
+	}
+	if len(steps) > 0 {
+		t.Errorf("no such connections: %v", steps)
+	}
+}
+
+// What is said of the order of FINs, and of what keeps it from being known.
+func TestWhy(t *testing.T) {
+	fins := func(edit func(*trace.Conn)) *trace.Conn {
+		c := &trace.Conn{
+			NumSteps: 1, FINSeen: [2]bool{true, true}, FINAcked: [2]bool{true, true}, FINSeq: [2]uint32{1103, 5303}, FINAck: [2]uint32{5303, 1104},
+			Base: [2]uint32{1000, 5000}, Packets: [2]uint64{5, 5}, Closer: trace.ClosedByClient, Handshake: trace.ThreeWay,
+		}
+		edit(c)
+		return c
+	}
+	one := func(edit func(*trace.Conn)) *trace.Conn {
+		return fins(func(c *trace.Conn) { c.FINSeen[trace.Server] = false; edit(c) })
+	}
+	reset := func(c *trace.Conn) {
+		c.WasReset, c.ResetBy, c.Steps[0] = true, trace.Server, trace.Step{From: trace.Server, Flags: decode.RST, Seq: 5303}
+	}
+	for want, c := range map[string]*trace.Conn{
+		"server's FIN (ack=104) acknowledges client's FIN (seq=103): the client closed first":                          fins(func(*trace.Conn) {}),
+		"client's FIN (ack=304) acknowledges server's FIN (seq=303): the server closed first":                          fins(func(c *trace.Conn) { c.Closer, c.FINAck = trace.ClosedByServer, [2]uint32{5304, 1103} }),
+		"neither FIN acknowledges the other (client's seq=103 ack=303, server's seq=303 ack=103): both closed at once": fins(func(c *trace.Conn) { c.Closer, c.FINAck[1] = trace.ClosedByBoth, 1103 }),
+		"each FIN acknowledges the other: of one only a retransmission was captured, and the first acknowledged less":  fins(func(c *trace.Conn) { c.Closer = trace.ClosedUnknown }),
+		"server's FIN (seq=303) was captured after what followed it: it may be a retransmission, and the first may have acknowledged less": fins(func(c *trace.Conn) {
+			c.Closer, c.FINLate[1] = trace.ClosedUnknown, true
+		}),
+		"only client's FIN (seq=103) was seen":                   one(func(*trace.Conn) {}),
+		"only client's FIN (seq=103) was seen, not acknowledged": one(func(c *trace.Conn) { c.FINAcked = [2]bool{} }),
+		"only client's FIN (seq=103) was seen, not acknowledged, and nothing of the server, which may have closed before": one(func(c *trace.Conn) {
+			c.Closer, c.FINAcked, c.Packets[1] = trace.ClosedUnknown, [2]bool{}, 0
+		}),
+		"only client's FIN (seq=103) was seen, and nothing shows that the server had not closed before the capture began": one(func(c *trace.Conn) {
+			c.Closer = trace.ClosedUnknown
+		}),
+		"only client's FIN (seq=103) was seen; server's RST (seq=303) cut the close short": one(reset),
+		"server's RST (seq=303) ended it; no FIN was seen":                                 one(func(c *trace.Conn) { c.FINSeen, c.Closer = [2]bool{}, trace.NoCloser; reset(c) }),
+		"server's RST answers client's SYN":                                                one(func(c *trace.Conn) { c.FINSeen, c.Handshake = [2]bool{}, trace.Refused; reset(c) }),
+	} {
+		if got := string(appendWhy(nil, c, false)); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	if got, want := string(appendWhy(nil, fins(func(*trace.Conn) {}), true)), "server's FIN (ack=1104) acknowledges client's FIN (seq=1103): the client closed first"; got != want {
+		t.Errorf("absolute: %s", got)
 	}
 }
 
@@ -147,15 +242,15 @@ func TestJSONIsValid(t *testing.T) {
 		types[o["type"].(string)]++
 	}
 	want := map[string]int{
-		"segment": 16, "transition": types["transition"], "anomaly": 1, "datagram": 3,
-		"connection": 3, "datagram_flow": 1, "summary": 1,
+		"segment": 16, "transition": types["transition"], "anomaly": 1, "datagram": 5,
+		"connection": 3, "datagram_flow": 2, "summary": 1,
 	}
 	if d := cmp.Diff(want, types); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 }
 
-// The Community ID specification's own examples.
+// The Community ID specification's own examples. For ICMP the ports are type and code.
 func TestCommunityID(t *testing.T) {
 	for _, tt := range []struct {
 		proto    decode.Proto
@@ -165,13 +260,15 @@ func TestCommunityID(t *testing.T) {
 		{decode.ProtoTCP, "128.232.110.120:34855", "66.35.250.204:80", "1:LQU9qZlK+B5F3KDmev6m5PMibrg="},
 		{decode.ProtoTCP, "66.35.250.204:80", "128.232.110.120:34855", "1:LQU9qZlK+B5F3KDmev6m5PMibrg="},
 		{decode.ProtoUDP, "192.168.1.52:54585", "8.8.8.8:53", "1:d/FP5EW3wiY1vCndhwleRRKHowQ="},
+		{decode.ProtoICMP, "192.168.0.89:8", "192.168.0.1:0", "1:X0snYXpgwiv9TZtqg64sgzUn6Dk="},
+		{decode.ProtoICMP, "192.168.0.1:0", "192.168.0.89:0", "1:X0snYXpgwiv9TZtqg64sgzUn6Dk="},
+		{decode.ProtoICMP, "192.168.0.89:20", "192.168.0.1:0", "1:3o2RFccXzUgjl7zDpqmY7yJi8rI="},
+		{decode.ProtoICMP, "192.168.0.89:20", "192.168.0.1:1", "1:tz/fHIDUHs19NkixVVoOZywde+I="},
+		{decode.ProtoICMPv6, "[fe80::200:86ff:fe05:80da]:135", "[fe80::260:97ff:fe07:69ea]:0", "1:dGHyGvjMfljg6Bppwm3bg0LO8TY="},
 	} {
-		c := trace.Conn{
-			Proto:  tt.proto,
-			Client: decode.EndpointOf(netip.MustParseAddrPort(tt.src)),
-			Server: decode.EndpointOf(netip.MustParseAddrPort(tt.dst)),
-		}
-		if got := string(appendCommunityID(nil, &c)); got != tt.want {
+		src, dst := netip.MustParseAddrPort(tt.src), netip.MustParseAddrPort(tt.dst)
+		got := string(appendCommunityID(nil, tt.proto, decode.EndpointOf(src), decode.EndpointOf(dst), uint8(src.Port()), uint8(dst.Port())))
+		if got != tt.want {
 			t.Errorf("%v %s %s: %s, want %s", tt.proto, tt.src, tt.dst, got, tt.want)
 		}
 	}
@@ -209,7 +306,7 @@ func TestRenderAllocatesNothing(t *testing.T) {
 		AppendEvent([]byte, *trace.Event) []byte
 		AppendConn([]byte, *trace.Conn) []byte
 	}{
-		"text": &Text{}, "color": &Text{Color: true, Location: time.FixedZone("x", 3600)}, "json": &JSON{},
+		"text": &Text{}, "verbose": &Text{Verbose: true}, "color": &Text{Color: true, Location: time.FixedZone("x", 3600)}, "json": &JSON{},
 	} {
 		if n := testing.AllocsPerRun(100, func() {
 			buf = buf[:0]

@@ -13,7 +13,7 @@ import (
 type Text struct {
 	Color    bool
 	Absolute bool           // sequence numbers as on the wire, not relative
-	Verbose  bool           // timers, too
+	Verbose  bool           // timers, too, and the steps of each teardown
 	Location *time.Location // of the times of day; nil: UTC
 
 	second int64 // whose time of day clock holds
@@ -46,7 +46,7 @@ func (t *Text) AppendEvent(dst []byte, e *trace.Event) []byte {
 		dst, at = t.intro(dst, at, e)
 		dst = t.begin(dst, e)
 		dst = t.arrow(dst, e.From)
-		dst = append(dst, "UDP"...)
+		dst = appendDatagramName(dst, e)
 		dst = pad(dst, at, colNumber)
 		dst = append(dst, "len="...)
 		dst = strconv.AppendInt(dst, int64(e.Len), 10)
@@ -85,16 +85,10 @@ func (t *Text) intro(dst []byte, at int, e *trace.Event) ([]byte, int) {
 	}
 	dst = t.begin(dst, e)
 	dst = t.color(dst, bold)
-	dst = appendEnds(dst, e.Client, e.Server)
+	dst = appendEnds(dst, e.Proto, e.Client, e.Server)
 	dst = t.color(dst, plain)
 	dst = append(dst, '\n')
 	return dst, len(dst)
-}
-
-func appendEnds(dst []byte, client, server decode.Endpoint) []byte {
-	dst = client.AppendTo(dst)
-	dst = append(dst, " → "...)
-	return server.AppendTo(dst)
 }
 
 func (t *Text) arrow(dst []byte, from trace.Side) []byte {
@@ -204,13 +198,14 @@ func (t *Text) icmp(dst []byte, e *trace.Event) []byte {
 	return append(dst, '\n')
 }
 
-// AppendConn appends the closing line of a connection or flow.
+// AppendConn appends the closing line of a connection or flow; with Verbose,
+// of a connection, the steps of its teardown follow.
 func (t *Text) AppendConn(dst []byte, c *trace.Conn) []byte {
 	dst = t.color(dst, bold)
 	dst = append(dst, '#')
 	dst = strconv.AppendUint(dst, c.ID, 10)
 	dst = append(dst, ' ')
-	dst = appendEnds(dst, c.Client, c.Server)
+	dst = appendEnds(dst, c.Proto, c.Client, c.Server)
 	dst = t.color(dst, plain)
 	dst = append(dst, ' ')
 	if c.Proto != decode.ProtoTCP {
@@ -223,18 +218,72 @@ func (t *Text) AppendConn(dst []byte, c *trace.Conn) []byte {
 	dst = strconv.AppendUint(dst, c.Packets[1], 10)
 	dst = append(dst, " segments, "...)
 	dst = appendBoth(dst, c.Bytes)
-	if n := c.Retransmits[0] + c.Retransmits[1]; n > 0 {
-		dst = append(dst, ", "...)
-		dst = strconv.AppendUint(dst, uint64(n), 10)
-		dst = append(dst, " retransmitted"...)
-	}
+	dst = appendOddities(dst, c)
+	dst = appendTimes(dst, c)
+	dst = append(dst, "; "...)
+	dst = append(dst, c.ConnState.String()...)
+	dst = append(dst, ' ')
+	dst = c.History.AppendTo(dst)
 	if c.Role == trace.RoleGuess {
 		dst = append(dst, "; joined midstream, who is the client is a guess"...)
 	}
 	if c.Evicted {
 		dst = append(dst, "; evicted to make room"...)
 	}
-	return append(dst, '\n')
+	dst = append(dst, '\n')
+	if t.Verbose {
+		dst = t.steps(dst, c)
+	}
+	return dst
+}
+
+// appendOddities appends the counts of segments that change no verdict, both
+// sides together.
+func appendOddities(dst []byte, c *trace.Conn) []byte {
+	for _, x := range [...]struct {
+		n         [2]uint32
+		one, many string
+	}{
+		{[2]uint32{uint32(c.SYNRetransmits)}, "SYN again", "SYNs again"},
+		{c.Retransmits, "retransmitted", "retransmitted"},
+		{c.OutOfOrder, "out of order", "out of order"},
+		{c.Gaps, "gap", "gaps"},
+		{c.Duplicates, "duplicate", "duplicates"},
+		{c.KeepAlives, "keep-alive", "keep-alives"},
+		{c.ZeroWindowProbes, "zero-window probe", "zero-window probes"},
+		{c.ChallengeACKs, "challenge ACK", "challenge ACKs"},
+	} {
+		if n := uint64(x.n[0]) + uint64(x.n[1]); n > 0 {
+			dst = appendCount(append(dst, ", "...), n, x.one, x.many)
+		}
+	}
+	return dst
+}
+
+// appendTimes appends how long the handshake's round trip took, how long
+// nothing was sent before the close, and how long one direction was closed.
+func appendTimes(dst []byte, c *trace.Conn) []byte {
+	sep := "; "
+	if c.HasRTT {
+		dst = append(append(dst, sep...), "rtt "...)
+		dst = appendDuration(dst, c.RTT)
+		sep = ", "
+	}
+	if c.HasIdle {
+		dst = append(append(dst, sep...), "idle "...)
+		dst = appendDuration(dst, c.Idle)
+		dst = append(dst, " before the close"...)
+		sep = ", "
+	}
+	if h := &c.HalfClose; h.Seen {
+		dst = append(append(dst, sep...), "half-closed "...)
+		dst = appendDuration(dst, h.Duration)
+		if h.Bytes > 0 {
+			dst = append(dst, " with "...)
+			dst = appendBytes(dst, h.Bytes)
+		}
+	}
+	return dst
 }
 
 // AppendOutcome appends who closed a TCP connection first and how, how long it
@@ -322,11 +371,15 @@ func appendBoth(dst []byte, n [2]uint64) []byte {
 }
 
 func (t *Text) flow(dst []byte, c *trace.Conn) []byte {
-	dst = append(dst, "UDP, "...)
+	name, what := "UDP, ", " datagrams, "
+	if echo(c.Proto) {
+		name, what = "ICMP echo, ", " messages, "
+	}
+	dst = append(dst, name...)
 	dst = strconv.AppendUint(dst, c.Packets[0], 10)
 	dst = append(dst, '+')
 	dst = strconv.AppendUint(dst, c.Packets[1], 10)
-	dst = append(dst, " datagrams, "...)
+	dst = append(dst, what...)
 	dst = appendBoth(dst, c.Bytes)
 	switch {
 	case c.HasRTT:
@@ -336,12 +389,8 @@ func (t *Text) flow(dst []byte, c *trace.Conn) []byte {
 		dst = append(dst, ", no response"...)
 	}
 	if c.Unreachable {
-		typ, v6 := uint8(3), c.Client.V6
-		if v6 {
-			typ = 1
-		}
 		dst = append(dst, "; ICMP says: "...)
-		if m := icmpMeaning(typ, c.ICMPCode, v6); m != "" {
+		if m := icmpMeaning(unreachable(c.Client.V6), c.ICMPCode, c.Client.V6); m != "" {
 			dst = append(dst, m...)
 		} else {
 			dst = append(dst, "unreachable"...)

@@ -119,6 +119,8 @@ func appendNotes(dst []byte, n trace.Note, sep string) []byte {
 		{trace.OutOfOrder, "out of order"},
 		{trace.Gap, "after a gap"},
 		{trace.KeepAlive, "keep-alive"},
+		{trace.ZeroWindowProbe, "zero-window probe"},
+		{trace.ChallengeACK, "challenge ACK"},
 	} {
 		if n&x.note != 0 {
 			dst = append(append(dst, sep...), x.name...)
