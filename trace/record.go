@@ -150,6 +150,12 @@ type trouble struct {
 	zeekSYN  [2]uint32 // of X's last SYN
 	history  [6]uint64
 
+	// A FIN beyond the window of its receiver, as far as that was captured.
+	fin     [2]decode.Segment
+	finLen  [2]int
+	finTime [2]decode.Timestamp
+	finSet  [2]bool
+
 	// A SYN with another ISN, not accepted yet.
 	syn     decode.Segment
 	synLen  int

@@ -43,6 +43,7 @@ func (t *Tracker) segment(p *decode.Packet) {
 		note = Duplicate
 	} else {
 		t.probeTaken(c, s, p)
+		t.finTaken(c, s, p)
 		anomaly = t.judge(c, s, p)
 		note = t.challenged(c, s, p, anomaly)
 		switch anomaly {
@@ -53,6 +54,8 @@ func (t *Tracker) segment(p *decode.Packet) {
 			t.opening(c, s, p)
 		case ResetAfterClose:
 			step = t.step(c, s, p)
+		case OutOfWindow:
+			t.holdFIN(c, s, p)
 		}
 	}
 	c.count(s, p)
@@ -553,6 +556,42 @@ func (t *Tracker) probeTaken(c *record, s Side, p *decode.Packet) {
 	}
 }
 
+// holdFIN remembers a FIN beyond the window that its receiver has advertised.
+// Where the capture has lost what opened the window, an acknowledgment of the
+// FIN will show that it was taken.
+func (t *Tracker) holdFIN(c *record, s Side, p *decode.Packet) {
+	if !p.Segment.Flags.Has(decode.FIN) || c.ends[s].has(endFIN) {
+		return
+	}
+	tr := t.troubleOf(c)
+	tr.fin[s], tr.finLen[s], tr.finTime[s], tr.finSet[s] = p.Segment, p.Len, p.Time, true
+}
+
+// finTaken takes over the peer's FIN that was held back, now that p of side s
+// acknowledges it.
+func (t *Tracker) finTaken(c *record, s Side, p *decode.Packet) {
+	from := s.Peer()
+	if c.trouble == 0 || !p.Segment.Flags.Has(decode.ACK) || p.Segment.Flags.Has(decode.RST) {
+		return
+	}
+	tr := t.trouble.at(c.trouble - 1)
+	if !tr.finSet[from] {
+		return
+	}
+	fin := decode.Packet{
+		Time: tr.finTime[from], Proto: decode.ProtoTCP, Version: p.Version, Src: p.Dst, Dst: p.Src, Segment: tr.fin[from], Len: tr.finLen[from],
+	}
+	if p.Segment.Ack != fin.Segment.Seq+fin.SeqLen() {
+		return
+	}
+	tr.finSet[from] = false
+	if note := t.advance(c, from, &fin); note != 0 {
+		tr.count(from, note)
+	}
+	t.step(c, from, &fin)
+	t.prove(c, from, &fin, false)
+}
+
 // challenged tells whether a segment is a challenge ACK (RFC 5961): it repeats
 // what its sender has said before, right after a segment that is so answered.
 func (t *Tracker) challenged(c *record, s Side, p *decode.Packet, anomaly Anomaly) (note Note) {
@@ -762,6 +801,10 @@ func (t *Tracker) flip(c *record) {
 		} {
 			swap(n)
 		}
+		swap(&tr.fin)
+		swap(&tr.finLen)
+		swap(&tr.finTime)
+		swap(&tr.finSet)
 		swap(&tr.zeek)
 		for i := range tr.history {
 			swapCase(&tr.history[i])

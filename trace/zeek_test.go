@@ -22,6 +22,7 @@ func TestZeekOfStories(t *testing.T) {
 		"duplicates":                         {"SF ShADTFaf"},
 		"eviction":                           {"S0 S", "REJ Sr", "S0 S", "S0 S"},
 		"fast-open":                          {"S1 SThA"}, // data on the SYN counts as sent before
+		"fin-after-capture-loss":             {"SF ShADaFGf"},
 		"fin-never-acknowledged":             {"S2 ShAF"},
 		"fin-with-data":                      {"SF ShAFaf"}, // a packet with a FIN is no d
 		"fins-swapped":                       {"SF ShAfGF"}, // the server's FIN acknowledges what comes later
