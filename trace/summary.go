@@ -19,6 +19,12 @@ type Summary struct {
 	HalfOpen  Distribution
 	HalfClose Distribution // Conn.HalfClose.Duration
 	Idle      Distribution // before the close: Conn.Idle
+
+	// IdleLeftOut is the number of closes that IdleTimeouts says nothing of,
+	// because there were too many endpoints or too many different times.
+	IdleLeftOut int
+
+	idles *idles // nil: no close yet
 }
 
 // Add counts one account. It is not kept.
@@ -52,6 +58,29 @@ func (s *Summary) Add(c *Conn) {
 	}
 	if c.HasIdle {
 		s.Idle.add(c.Idle)
+		s.addClose(c)
+	}
+}
+
+// addClose counts a close after data, if it is known whose it was: that of the
+// first FIN, or of the reset if there was no FIN.
+func (s *Summary) addClose(c *Conn) {
+	by := c.Closer
+	if by == NoCloser && c.WasReset && c.Handshake != Refused {
+		by = closerOf(c.ResetBy)
+	}
+	if by != ClosedByClient && by != ClosedByServer {
+		return
+	}
+	side := Client
+	if by == ClosedByServer {
+		side = Server
+	}
+	if s.idles == nil {
+		s.idles = &idles{}
+	}
+	if !s.idles.add(closer{c.Server, side}, c.Idle) {
+		s.IdleLeftOut++
 	}
 }
 
@@ -84,4 +113,24 @@ func (s *Summary) Merge(from *Summary) {
 	s.HalfOpen.merge(&from.HalfOpen)
 	s.HalfClose.merge(&from.HalfClose)
 	s.Idle.merge(&from.Idle)
+	s.IdleLeftOut += from.IdleLeftOut
+	if from.idles != nil {
+		if s.idles == nil {
+			s.idles = &idles{}
+		}
+		s.IdleLeftOut += s.idles.merge(from.idles)
+	}
+}
+
+// IdleTimeouts returns the times after the last data at which a server, or the
+// clients of a server, close again and again. Each holds of at least 10 closes
+// and of a fifth of those by that side there, and is half a second or more. The
+// closes lie close together: their standard deviation is at most 5 % of the mean
+// if all do, 2.5 % if half of them do. The timeouts with the most closes come
+// first. The slice is the caller's.
+func (s *Summary) IdleTimeouts() []IdleTimeout {
+	if s.idles == nil {
+		return nil
+	}
+	return s.idles.timeouts()
 }
