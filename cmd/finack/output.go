@@ -36,7 +36,7 @@ func (o *output) flags(cmd *cobra.Command) {
 	f.StringVar(&o.color, "color", "auto", "colour: auto, always or never")
 	f.StringVarP(&o.write, "write", "w", "", "also write the frames to `FILE` (pcapng, or pcap by its name; - for stdout)")
 	f.Uint64VarP(&o.count, "count", "c", 0, "stop after `N` frames")
-	f.DurationVar(&o.udpTimeout, "udp-timeout", 60*time.Second, "silence that ends a UDP flow")
+	f.DurationVar(&o.udpTimeout, "udp-timeout", 60*time.Second, "silence that ends a UDP or ICMP echo flow")
 	f.BoolP("no-names", "n", true, "names are never resolved; accepted for tcpdump's sake")
 }
 

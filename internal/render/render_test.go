@@ -340,3 +340,142 @@ func benchmark(b *testing.B, r interface {
 		}
 	}
 }
+
+// manyConns is the end of a run of 59 connections: a server that closes after
+// 5 seconds without data, clients that give up after 90, some resets.
+func manyConns() *Totals {
+	web := decode.EndpointOf(netip.MustParseAddrPort("10.0.0.2:80"))
+	db := decode.EndpointOf(netip.MustParseAddrPort("10.0.0.3:5432"))
+	s := &Totals{Frames: 1200, Summary: trace.Summary{Flows: 1}}
+	add := func(n int, c trace.Conn, idle func(i int) time.Duration) {
+		for i := range n {
+			c.Proto = decode.ProtoTCP
+			c.RTT, c.HasRTT = time.Duration(200+10*i)*time.Microsecond, c.Handshake == trace.ThreeWay
+			c.HalfOpen, c.HasHalfOpen = c.RTT+40*time.Microsecond, c.HasRTT
+			if idle != nil {
+				c.Idle, c.HasIdle = idle(i), true
+			}
+			c.End = c.Start.Add(c.Idle + 20*c.RTT)
+			s.Summary.Add(&c)
+		}
+	}
+	add(38, trace.Conn{Server: web, Handshake: trace.ThreeWay, Teardown: trace.ThreeStep, Closer: trace.ClosedByServer},
+		func(i int) time.Duration { return 5*time.Second + time.Duration(i%3-1)*25*time.Millisecond })
+	add(2, trace.Conn{Server: web, Handshake: trace.ThreeWay, Teardown: trace.ThreeStep, Closer: trace.ClosedByClient},
+		func(i int) time.Duration { return time.Duration(i+1) * time.Second })
+	add(2, trace.Conn{Server: web, Handshake: trace.ThreeWay, Teardown: trace.Reset, WasReset: true, ResetBy: trace.Server},
+		func(int) time.Duration { return 1200 * time.Microsecond })
+	add(12, trace.Conn{
+		Server: db, Handshake: trace.ThreeWay, Teardown: trace.FourStep, Closer: trace.ClosedByClient,
+		HalfClose: trace.HalfClose{Seen: true, Duration: 30 * time.Millisecond},
+	}, func(i int) time.Duration { return 90*time.Second + time.Duration(i%2*2-1)*100*time.Millisecond })
+	add(4, trace.Conn{Server: web, Handshake: trace.Refused, Teardown: trace.Reset, WasReset: true, ResetBy: trace.Server}, nil)
+	add(1, trace.Conn{Server: web, Handshake: trace.Midstream}, nil)
+	return s
+}
+
+func TestTotals(t *testing.T) {
+	const text = `1200 frames, 59 TCP connections, 1 datagram flow
+  opened: 1 midstream, 54 three-way, 4 refused
+  closed: 1 not at all, 12 four-step (by client),
+          40 three-step (38 by server, 2 by client), 6 reset (by server)
+  closed by: 14 client, 38 server
+                           n       p50       p90       p99       max
+  handshake RTT           54    310 µs    520 µs    570 µs    570 µs
+  half-open               54    350 µs    560 µs    610 µs    610 µs
+  idle before close       54       5 s    90.1 s    90.1 s    90.1 s
+  half-close              12     30 ms     30 ms     30 ms     30 ms
+  lifetime                59    5.01 s    90.1 s    90.1 s    90.1 s
+  38 of 40 closes by 10.0.0.2:80 came 5.00 ± 0.02 s after the last data: an idle timeout
+  12 of 12 closes by clients of 10.0.0.3:5432 came 90.0 ± 0.1 s after the last data: an idle timeout
+`
+	const json = `{"type":"summary","frames":1200,"connections":59,"datagram_flows":1,` +
+		`"handshakes":{"midstream":1,"three-way":54,"refused":4},` +
+		`"teardowns":{"none":1,"four-step":12,"three-step":40,"reset":6},` +
+		`"teardowns_by":{"four-step":{"client":12},"three-step":{"client":2,"server":38},"reset":{"server":6}},` +
+		`"active_closers":{"client":14,"server":38},` +
+		`"handshake_rtt":{"n":54,"p50":0.00031,"p90":0.0005202,"p99":0.00057,"max":0.00057},` +
+		`"half_open":{"n":54,"p50":0.0003502,"p90":0.0005601,"p99":0.00061,"max":0.00061},` +
+		`"idle_before_close":{"n":54,"p50":5.004,"p90":90.1,"p99":90.1,"max":90.1},` +
+		`"half_close":{"n":12,"p50":0.03,"p90":0.03,"p99":0.03,"max":0.03},` +
+		`"lifetime":{"n":59,"p50":5.012,"p90":90.1062,"p99":90.1062,"max":90.1062},` +
+		`"idle_timeouts":[{"server":"10.0.0.2:80","closed_by":"server","n":38,"of":40,"idle":4.999342,"spread":0.020267},` +
+		`{"server":"10.0.0.3:5432","closed_by":"client","n":12,"of":12,"idle":90,"spread":0.1}],` +
+		`"dropped":0,"malformed":0,"truncated":0,"unknown_link_type":0,"copies":0,"loopback_copies":0,` +
+		`"bad_timestamps":0,"clock_steps":0,"evicted":0,"untracked":0}` + "\n"
+	if d := cmp.Diff(text, string((&Text{}).AppendTotals(nil, manyConns()))); d != "" {
+		t.Errorf("text (-want +got)\n%s", d)
+	}
+	if d := cmp.Diff(json, string((&JSON{}).AppendTotals(nil, manyConns()))); d != "" {
+		t.Errorf("JSON (-want +got)\n%s", d)
+	}
+}
+
+// Of one connection its own lines tell enough; of none there is nothing to tell.
+func TestTotalsOfFewConnections(t *testing.T) {
+	s := &Totals{Frames: 7}
+	const none = "7 frames, 0 TCP connections, 0 datagram flows\n"
+	if d := cmp.Diff(none, string((&Text{}).AppendTotals(nil, s))); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+	if got := string((&JSON{}).AppendTotals(nil, s)); strings.Contains(got, "lifetime") || strings.Contains(got, "idle") {
+		t.Errorf("tells of what there was none: %s", got)
+	}
+	s.Summary.Add(&trace.Conn{Proto: decode.ProtoTCP, Handshake: trace.ThreeWay, Teardown: trace.FourStep, Closer: trace.ClosedByServer})
+	const one = `7 frames, 1 TCP connection, 0 datagram flows
+  opened: 1 three-way
+  closed: 1 four-step (by server)
+`
+	if d := cmp.Diff(one, string((&Text{}).AppendTotals(nil, s))); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+// The text names the first idle timeouts, and says how many more there are and
+// what was not looked at.
+func TestManyIdleTimeouts(t *testing.T) {
+	s := &Totals{}
+	for port := range uint16(maxTimeouts + 2) {
+		for range 10 {
+			s.Summary.Add(&trace.Conn{
+				Proto: decode.ProtoTCP, Server: decode.Endpoint{Port: 1000 + port},
+				Closer: trace.ClosedByServer, Idle: 5 * time.Second, HasIdle: true,
+			})
+		}
+	}
+	s.Summary.IdleLeftOut = 7
+	text := string((&Text{}).AppendTotals(nil, s))
+	for _, line := range []string{
+		"  10 of 10 closes by 0.0.0.0:1000 came 5.000 ± 0.001 s after the last data: an idle timeout\n",
+		"  10 of 10 closes by 0.0.0.0:1009 came 5.000 ± 0.001 s after the last data: an idle timeout\n" +
+			"  and 2 more idle timeouts, which --json lists\n" +
+			"  7 closes not looked at for idle timeouts: too many endpoints or times\n",
+	} {
+		if !strings.Contains(text, line) {
+			t.Errorf("no %q in\n%s", line, text)
+		}
+	}
+	json := string((&JSON{}).AppendTotals(nil, s))
+	if n := strings.Count(json, `"closed_by"`); n != maxTimeouts+2 || !strings.Contains(json, `"idle_left_out":7`) {
+		t.Errorf("%d idle timeouts in %s", n, json)
+	}
+}
+
+func TestSpread(t *testing.T) {
+	for _, tt := range []struct {
+		mean, spread time.Duration
+		want         string
+	}{
+		{5 * time.Second, 20 * time.Millisecond, "5.00 ± 0.02 s"},
+		{5004 * time.Millisecond, 94 * time.Millisecond, "5.00 ± 0.09 s"},
+		{90 * time.Second, 96 * time.Millisecond, "90.0 ± 0.1 s"},
+		{90 * time.Second, 1400 * time.Millisecond, "90 ± 1 s"},
+		{7203 * time.Second, 43 * time.Second, "7203 ± 43 s"},
+		{5 * time.Second, 3 * time.Microsecond, "5.000 ± 0.001 s"},
+		{5 * time.Second, 0, "5.000 ± 0.001 s"},
+	} {
+		if got := string(appendSpread(nil, tt.mean, tt.spread)); got != tt.want {
+			t.Errorf("%v, %v: %s, want %s", tt.mean, tt.spread, got, tt.want)
+		}
+	}
+}

@@ -82,9 +82,10 @@ func TestSchemaIsStrict(t *testing.T) {
 		optional := []string{
 			"notes", "ack", "timer", "revised", "meaning", "time_in", "idle_before_close", "duplicates", "out_of_order", "keep_alives",
 			"zero_window_probes", "challenge_acks", "first_response", "unreachable", "evicted", "icmp_id", "written",
+			"handshake_rtt", "half_open", "half_close", "lifetime",
 		}
 		for key, value := range o {
-			if slices.Contains(optional, key) || strings.HasPrefix(key, "icmp_") || o["type"] == "summary" {
+			if slices.Contains(optional, key) || strings.HasPrefix(key, "icmp_") {
 				continue
 			}
 			delete(o, key)

@@ -1,7 +1,11 @@
 package render
 
 import (
+	"bytes"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"finack/trace"
 )
@@ -29,7 +33,7 @@ func (t *Text) AppendTotals(dst []byte, s *Totals) []byte {
 	dst = append(dst, ", "...)
 	dst = appendCount(dst, uint64(s.Summary.Conns), "TCP connection", "TCP connections")
 	dst = append(dst, ", "...)
-	dst = appendCount(dst, uint64(s.Summary.Flows), "UDP flow", "UDP flows")
+	dst = appendCount(dst, uint64(s.Summary.Flows), "datagram flow", "datagram flows")
 	if s.Live {
 		dst = append(dst, ", "...)
 		dst = appendCount(dst, s.Dropped, "frame lost", "frames lost")
@@ -39,11 +43,15 @@ func (t *Text) AppendTotals(dst []byte, s *Totals) []byte {
 		dst = appendOutcomes(dst, "opened", s.Summary.Handshakes[:], func(i int) string { return trace.HandshakeKind(i).String() })
 		dst = appendOutcomes(dst, "closed", s.Summary.Teardowns[:], func(i int) string {
 			if k := trace.TeardownKind(i); k != trace.NoTeardown {
-				return k.String()
+				return k.String() + closedBy(s.Summary.TeardownsBy[k][:])
 			}
 			return "not at all"
 		})
-		dst = appendOutcomes(dst, "closed by", s.Summary.Closers[:], func(i int) string { return trace.Closer(i).String() })
+		if severalKinds(&s.Summary) { // else the line above has it
+			dst = appendOutcomes(dst, "closed by", s.Summary.Closers[:], closerName)
+		}
+		dst = appendPercentiles(dst, &s.Summary)
+		dst = appendTimeouts(dst, &s.Summary)
 	}
 	for i, x := range s.losses() {
 		if x.n == 0 || i == 0 && s.Live {
@@ -59,27 +67,155 @@ func (t *Text) AppendTotals(dst []byte, s *Totals) []byte {
 	return dst
 }
 
-// appendOutcomes appends "  closed: 3 four-step, 1 reset" without what is zero.
+// appendOutcomes appends "  closed: 3 four-step, 1 reset" without what is zero,
+// in as many lines as it takes.
 func appendOutcomes(dst []byte, title string, n []int, name func(int) string) []byte {
-	any := false
+	line, items := len(dst), 0
+	indent := len("  : ") + len(title)
 	for i, v := range n {
 		if v == 0 {
 			continue
 		}
-		if !any {
-			dst = append(dst, "  "...)
-			dst = append(append(dst, title...), ": "...)
-			any = true
+		if items++; items == 1 {
+			dst = append(append(append(dst, "  "...), title...), ": "...)
 		} else {
 			dst = append(dst, ", "...)
 		}
+		at := len(dst)
 		dst = strconv.AppendInt(dst, int64(v), 10)
 		dst = append(append(dst, ' '), name(i)...)
+		if items > 1 && width(dst[line:]) >= 80 { // a comma may follow
+			dst = slices.Insert(dst, at, bytes.Repeat([]byte{' '}, indent)...)
+			dst[at-1] = '\n'
+			line = at
+		}
 	}
-	if any {
+	if items > 0 {
 		dst = append(dst, '\n')
 	}
 	return dst
+}
+
+// severalKinds reports whether connections ended in more than one way.
+func severalKinds(s *trace.Summary) bool {
+	kinds := 0
+	for i, n := range s.Teardowns {
+		if n > 0 && trace.TeardownKind(i) != trace.NoTeardown {
+			kinds++
+		}
+	}
+	return kinds > 1
+}
+
+// closedBy returns who closed: " (by client)", " (38 by server, 2 by client)", or "".
+func closedBy(n []int) string {
+	var order []int
+	for by, v := range n {
+		if v > 0 {
+			order = append(order, by)
+		}
+	}
+	switch len(order) {
+	case 0:
+		return ""
+	case 1:
+		return " (by " + closerName(order[0]) + ")"
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return n[b] - n[a] })
+	parts := make([]string, len(order))
+	for i, by := range order {
+		parts[i] = strconv.Itoa(n[by]) + " by " + closerName(by)
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// durations is one row of a summary: how long something took.
+type durations struct {
+	name, key string // in text and in JSON
+	*trace.Distribution
+}
+
+func durationsOf(s *trace.Summary) [5]durations {
+	return [...]durations{
+		{"handshake RTT", "handshake_rtt", &s.RTT},
+		{"half-open", "half_open", &s.HalfOpen},
+		{"idle before close", "idle_before_close", &s.Idle},
+		{"half-close", "half_close", &s.HalfClose},
+		{"lifetime", "lifetime", &s.Lifetime},
+	}
+}
+
+// appendPercentiles appends a table, if there is more than one connection to compare.
+func appendPercentiles(dst []byte, s *trace.Summary) []byte {
+	if s.Conns < 2 {
+		return dst
+	}
+	dst = append(dst, "                           n       p50       p90       p99       max\n"...)
+	for _, row := range durationsOf(s) {
+		if row.N == 0 {
+			continue
+		}
+		line := len(dst)
+		dst = append(append(dst, "  "...), row.name...)
+		dst = pad(dst, line, 20)
+		at := len(dst)
+		dst = alignRight(strconv.AppendInt(dst, int64(row.N), 10), at, 8)
+		for _, d := range [...]time.Duration{row.Percentile(50), row.Percentile(90), row.Percentile(99), row.Max} {
+			at = len(dst)
+			dst = alignRight(appendDuration(append(dst, ' '), d), at, 10)
+		}
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+// alignRight moves what begins at at to the right, to be col columns wide.
+func alignRight(dst []byte, at, col int) []byte {
+	n := max(0, col-width(dst[at:]))
+	return slices.Insert(dst, at, bytes.Repeat([]byte{' '}, n)...)
+}
+
+// maxTimeouts is how many idle timeouts are told in text.
+const maxTimeouts = 10
+
+// appendTimeouts appends a sentence for each idle timeout.
+func appendTimeouts(dst []byte, s *trace.Summary) []byte {
+	all := s.IdleTimeouts()
+	for _, x := range all[:min(len(all), maxTimeouts)] {
+		dst = append(dst, "  "...)
+		dst = strconv.AppendInt(dst, int64(x.N), 10)
+		dst = append(dst, " of "...)
+		dst = strconv.AppendInt(dst, int64(x.Of), 10)
+		dst = append(dst, " closes by "...)
+		if x.By == trace.Client {
+			dst = append(dst, "clients of "...)
+		}
+		dst = append(x.Server.AppendTo(dst), " came "...)
+		dst = appendSpread(dst, x.Idle, x.Spread)
+		dst = append(dst, " after the last data: an idle timeout\n"...)
+	}
+	if more := len(all) - maxTimeouts; more > 0 {
+		dst = appendCount(append(dst, "  and "...), uint64(more), "more idle timeout", "more idle timeouts")
+		dst = append(dst, ", which --json lists\n"...)
+	}
+	if s.IdleLeftOut > 0 {
+		dst = appendCount(append(dst, "  "...), uint64(s.IdleLeftOut), "close", "closes")
+		dst = append(dst, " not looked at for idle timeouts: too many endpoints or times\n"...)
+	}
+	return dst
+}
+
+// appendSpread appends "5.00 ± 0.02 s": the spread with one digit, but as whole
+// milliseconds at least, and the mean to the same place.
+func appendSpread(dst []byte, mean, spread time.Duration) []byte {
+	prec, unit := 0, time.Second
+	for prec < 3 && spread < unit*95/100 {
+		prec, unit = prec+1, unit/10
+	}
+	dst = strconv.AppendFloat(dst, mean.Seconds(), 'f', prec, 64)
+	dst = append(dst, " ± "...)
+	dst = strconv.AppendFloat(dst, max(spread, time.Millisecond).Seconds(), 'f', prec, 64)
+	return append(dst, " s"...)
 }
 
 func appendCount(dst []byte, n uint64, one, many string) []byte {
@@ -99,9 +235,16 @@ func (j *JSON) AppendTotals(dst []byte, s *Totals) []byte {
 	dst = strconv.AppendInt(dst, int64(s.Summary.Conns), 10)
 	dst = append(dst, `,"datagram_flows":`...)
 	dst = strconv.AppendInt(dst, int64(s.Summary.Flows), 10)
-	dst = appendObject(dst, "handshakes", s.Summary.Handshakes[:], func(i int) string { return trace.HandshakeKind(i).String() })
-	dst = appendObject(dst, "teardowns", s.Summary.Teardowns[:], func(i int) string { return trace.TeardownKind(i).String() })
-	dst = appendObject(dst, "active_closers", s.Summary.Closers[:], func(i int) string { return trace.Closer(i).String() })
+	dst = appendObject(appendKey(dst, "handshakes"), s.Summary.Handshakes[:], func(i int) string { return trace.HandshakeKind(i).String() })
+	dst = appendObject(appendKey(dst, "teardowns"), s.Summary.Teardowns[:], func(i int) string { return trace.TeardownKind(i).String() })
+	dst = appendTeardownsBy(appendKey(dst, "teardowns_by"), &s.Summary)
+	dst = appendObject(appendKey(dst, "active_closers"), s.Summary.Closers[:], closerName)
+	for _, row := range durationsOf(&s.Summary) {
+		if row.N > 0 {
+			dst = appendDistribution(appendKey(dst, row.key), row.Distribution)
+		}
+	}
+	dst = appendIdleTimeouts(dst, &s.Summary)
 	for _, x := range [...]struct {
 		key string
 		n   uint64
@@ -125,8 +268,8 @@ func (j *JSON) AppendTotals(dst []byte, s *Totals) []byte {
 	return append(dst, "}\n"...)
 }
 
-func appendObject(dst []byte, key string, n []int, name func(int) string) []byte {
-	dst = append(appendKey(dst, key), '{')
+func appendObject(dst []byte, n []int, name func(int) string) []byte {
+	dst = append(dst, '{')
 	first := true
 	for i, v := range n {
 		if v == 0 {
@@ -141,6 +284,62 @@ func appendObject(dst []byte, key string, n []int, name func(int) string) []byte
 		dst = strconv.AppendInt(dst, int64(v), 10)
 	}
 	return append(dst, '}')
+}
+
+func closerName(i int) string { return trace.Closer(i).String() }
+
+// appendTeardownsBy appends who closed, for each kind of teardown that had a closer.
+func appendTeardownsBy(dst []byte, s *trace.Summary) []byte {
+	dst = append(dst, '{')
+	first := true
+	for k, by := range s.TeardownsBy {
+		if by == [len(by)]int{} {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = appendString(dst, trace.TeardownKind(k).String())
+		dst = appendObject(append(dst, ':'), by[:], closerName)
+	}
+	return append(dst, '}')
+}
+
+// appendDistribution appends percentiles in seconds.
+func appendDistribution(dst []byte, d *trace.Distribution) []byte {
+	dst = append(dst, `{"n":`...)
+	dst = strconv.AppendInt(dst, int64(d.N), 10)
+	dst = appendSeconds(appendKey(dst, "p50"), d.Percentile(50))
+	dst = appendSeconds(appendKey(dst, "p90"), d.Percentile(90))
+	dst = appendSeconds(appendKey(dst, "p99"), d.Percentile(99))
+	dst = appendSeconds(appendKey(dst, "max"), d.Max)
+	return append(dst, '}')
+}
+
+// appendIdleTimeouts appends all idle timeouts, and how many closes were left
+// out of the search, unless there are none.
+func appendIdleTimeouts(dst []byte, s *trace.Summary) []byte {
+	sep := `,"idle_timeouts":[`
+	all := s.IdleTimeouts()
+	for _, x := range all {
+		dst = append(append(dst, sep...), `{"server":"`...)
+		dst = append(x.Server.AppendTo(dst), '"')
+		dst = appendString(appendKey(dst, "closed_by"), x.By.String())
+		dst = strconv.AppendInt(appendKey(dst, "n"), int64(x.N), 10)
+		dst = strconv.AppendInt(appendKey(dst, "of"), int64(x.Of), 10)
+		dst = appendSeconds(appendKey(dst, "idle"), x.Idle)
+		dst = appendSeconds(appendKey(dst, "spread"), x.Spread)
+		dst = append(dst, '}')
+		sep = ","
+	}
+	if len(all) > 0 {
+		dst = append(dst, ']')
+	}
+	if s.IdleLeftOut > 0 {
+		dst = strconv.AppendInt(appendKey(dst, "idle_left_out"), int64(s.IdleLeftOut), 10)
+	}
+	return dst
 }
 
 // loss is one way in which a run did not see, or not use, what there was.
