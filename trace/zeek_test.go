@@ -121,3 +121,42 @@ func TestZeekLettersRepeat(t *testing.T) {
 	}
 	check("ShADTTTawCwC" + strings.Repeat("r", maxZeekLetter-12))
 }
+
+// The RST behaviour that Zeek's own tests document.
+func TestZeekResets(t *testing.T) {
+	const orig, resp = Client, Server
+	type packet struct {
+		from  Side
+		flags decode.Flags
+		n     int
+	}
+	const syn, fin, rst, ack = decode.SYN, decode.FIN, decode.RST, decode.ACK
+	handshake := []packet{{orig, syn, 0}, {resp, syn | ack, 0}, {orig, ack, 0}}
+	for want, packets := range map[string][]packet{
+		"OTH R":       {{orig, rst, 0}},
+		"RSTOS0 SR":   {{orig, syn, 0}, {orig, rst, 0}},
+		"RSTOS0 SaR":  {{orig, syn, 0}, {resp, ack, 0}, {orig, rst, 0}},
+		"OTH SaFR":    {{orig, syn, 0}, {resp, ack, 0}, {orig, fin | ack, 0}, {orig, rst, 0}},
+		"SH SF":       {{orig, syn, 0}, {orig, fin | ack, 0}},
+		"REJ Sr":      {{orig, syn, 0}, {resp, rst | ack, 0}},
+		"RSTRH ^hr":   {{resp, syn | ack, 0}, {resp, rst, 0}},
+		"SHR ^hf":     {{resp, syn | ack, 0}, {resp, fin | ack, 0}},
+		"SF ShADdFRf": append(handshake[:3:3], packet{orig, ack, 5}, packet{resp, ack, 5}, packet{orig, fin | ack, 0}, packet{orig, rst, 0}, packet{resp, fin | ack, 0}),
+		"RSTO ShAI":   append(handshake[:3:3], packet{orig, fin | rst | ack, 0}),
+		"SH Q":        {{orig, syn | fin, 0}},
+	} {
+		tr, f := New(nil), newFeeder()
+		next := [2]uint32{}
+		for _, p := range packets {
+			f.p.Time += 10_000_000
+			sent := f.segment(1, p.from, p.flags, next[p.from], next[p.from.Peer()], p.n)
+			tr.Observe(sent, nil)
+			next[p.from] += sent.SeqLen()
+		}
+		for c := range tr.Conns() {
+			if got := c.ConnState.String() + " " + c.History.String(); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		}
+	}
+}
