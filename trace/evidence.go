@@ -35,10 +35,19 @@ func (t *Tracker) received(c *record, s Side, p *decode.Packet) {
 		}
 		t.settle(c, s, p)
 	}
-	if peer.has(endFIN) && !peer.has(endFINRcvd) && seqLEQ(t.closing.at(c.closing - 1).fin[s.Peer()], me.acked) {
-		peer.flags |= endFINRcvd
-		t.settle(c, s, p)
+	if !peer.has(endFIN) {
+		return
 	}
+	cl := t.closing.at(c.closing - 1)
+	if seqLT(me.acked, cl.fin[s.Peer()]) {
+		return
+	}
+	peer.flags |= endFINRcvd
+	if me.has(endFIN) && t.covers(c, s.Peer()) {
+		// The peer's FIN brought the acknowledgment of its own.
+		me.flags = me.flags&^endFINLost | endFINAcked
+	}
+	t.settle(c, s, p)
 }
 
 // sent is step two: the sender has sent it.
@@ -63,8 +72,15 @@ func (t *Tracker) sent(c *record, s Side, p *decode.Packet, again bool) {
 			me.flags |= endPureSYN
 		}
 		t.settle(c, s, p)
-	case f.Has(decode.FIN):
-		t.sentFIN(c, s, p, again)
+	default:
+		if p.Len > 0 && me.has(endSYN) && peer.has(endSYN|endSYNRcvd) {
+			// Data waits for ESTABLISHED (RFC 9293 section 3.10.2), so for the ACK of the SYN.
+			me.flags = me.flags&^endSYNLost | endSYNRcvd
+			t.settle(c, s, p)
+		}
+		if f.Has(decode.FIN) {
+			t.sentFIN(c, s, p, again)
+		}
 	}
 }
 
@@ -98,7 +114,7 @@ func (t *Tracker) sentFIN(c *record, s Side, p *decode.Packet, late bool) {
 	}
 	again := p.Time.Sub(cl.finTime[s]) >= duplicateWithin
 	cl.finTime[s] = p.Time
-	if again && me.has(endFINRcvd) {
+	if again && me.has(endFINRcvd) && !(peer.has(endFIN|endFINRcvd) && t.covers(c, s.Peer())) {
 		if me.has(endFINAcked) {
 			me.flags |= endFINLost
 		} else {
@@ -125,8 +141,9 @@ func (t *Tracker) reached(c *record, s Side, p *decode.Packet) {
 		if peer.has(endFIN) && seqLEQ(t.closing.at(c.closing - 1).fin[s.Peer()], p.Segment.Ack) && seqLEQ(p.Segment.Ack, me.acked) {
 			peer.flags &^= endFINLost
 			if !peer.has(endFINAcked) {
-				// What its sender sent before it has arrived, too: also its own FIN.
-				if me.has(endFIN) && !me.has(endFINRcvd) && !f.Has(decode.FIN) &&
+				// What its sender sent before it has arrived, too: also its own
+				// FIN, unless that waits for what was lost.
+				if me.has(endFIN) && !me.has(endFINRcvd) && !me.has(endGap) && !f.Has(decode.FIN) &&
 					seqLEQ(t.closing.at(c.closing - 1).fin[s], p.Segment.Seq) {
 					me.flags |= endFINRcvd
 					t.settle(c, s.Peer(), p)
@@ -146,13 +163,16 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 		return Closed
 	}
 	if !me.has(endSYN) {
-		if !t.finKnown(c, s) || !t.finKnown(c, s.Peer()) {
+		if !t.finKnown(c, s) || t.finMissed(c, s) {
 			return Unknown
 		}
 	} else if !me.has(endSYNRcvd) || !peer.has(endSYN|endSYNRcvd) || me.has(endSYNLost) {
 		// Not synchronized. A FIN may be on its way already.
 		switch {
 		case me.has(endFIN) && peer.has(endSYN|endSYNRcvd):
+			if t.finMissed(c, s) {
+				return Unknown
+			}
 			return FinWait1
 		case peer.has(endSYN | endSYNRcvd):
 			return SynReceived
@@ -160,7 +180,7 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 			return SynSent
 		}
 	}
-	if !t.finKnown(c, s) || !t.finKnown(c, s.Peer()) {
+	if !t.finKnown(c, s) || t.finMissed(c, s) {
 		return Unknown
 	}
 	gotFIN := peer.has(endFIN | endFINRcvd)
@@ -194,13 +214,33 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 
 // finKnown reports whether it is known that side s has, or has not, sent a FIN.
 // Joined midstream, an end may have sent one before; an end that is not
-// captured, when more than its SYN was acknowledged.
+// captured, when more than its SYN was acknowledged. Once the other end has
+// closed, what was not captured may be this end's FIN.
 func (t *Tracker) finKnown(c *record, s Side) bool {
-	me := &c.ends[s]
-	if !me.has(endSeen) && me.has(endGap) {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	switch {
+	case me.has(endFIN):
+		return true
+	case !me.has(endSeen) && me.has(endGap), peer.has(endFIN) && (me.has(endHole) || peer.has(endUnseen)):
+		return false
+	default:
+		return me.flags&(endSYN|endAlive) != 0
+	}
+}
+
+// finMissed reports whether side s may have received a FIN that was not captured.
+func (t *Tracker) finMissed(c *record, s Side) bool {
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	if t.finKnown(c, s.Peer()) {
 		return false
 	}
-	return me.flags&(endSYN|endAlive|endFIN) != 0
+	// What it acknowledges may end before the hole in which the FIN would be.
+	if !peer.has(endHole|endGap) || c.trouble == 0 || !me.has(endAck) || me.has(endUnseen) {
+		return true
+	}
+	tr := t.trouble.at(c.trouble - 1)
+	lo, hi := tr.gapLo[s.Peer()], tr.gapHi[s.Peer()]
+	return lo == hi || seqLT(lo, me.acked)
 }
 
 // settle moves one end to the state that the facts give it.

@@ -4,25 +4,27 @@ import "finack/decode"
 
 // What is known of one end; evidence.go derives its state from these.
 const (
-	endSeen     uint32 = 1 << iota // a segment of this end was seen: nxt holds
-	endBase                        // base holds
-	endAck                         // this end has acknowledged something: acked holds
-	endUnseen                      // this end has acknowledged what was not seen yet: unseen holds
-	endSYN                         // its SYN was sent, seen or proved
-	endSYNSeen                     // its SYN was seen
-	endPureSYN                     // its SYN came without ACK
-	endSYNRcvd                     // its SYN has arrived at the peer
-	endSYNLost                     // the ACK of its SYN was lost: it sent the SYN-ACK again
-	endFIN                         // its FIN was seen; closing.fin holds
-	endFINRcvd                     // its FIN has arrived at the peer
-	endFINAcked                    // an acknowledgment of its FIN was seen
-	endFINLost                     // the ACK of its FIN was lost: it sent the FIN again
-	endAlive                       // joined midstream: it has sent new data since, so no FIN before
-	endGap                         // something that this end sent was not seen
-	endReset                       // ended by a RST
-	endPayload                     // nxt is the end of payload that was seen
-	endProbed                      // it has probed a zero window with the octet at nxt
-	endProvoked                    // the peer has sent what is answered by a challenge ACK
+	endSeen         uint32 = 1 << iota // a segment of this end was seen: nxt holds
+	endBase                            // base holds
+	endAck                             // this end has acknowledged something: acked holds
+	endUnseen                          // this end has acknowledged what was not seen yet: unseen holds
+	endSYN                             // its SYN was sent, seen or proved
+	endSYNSeen                         // its SYN was seen
+	endPureSYN                         // its SYN came without ACK
+	endSYNRcvd                         // its SYN has arrived at the peer
+	endSYNLost                         // the ACK of its SYN was lost: it sent the SYN-ACK again
+	endFIN                             // its FIN was seen; closing.fin holds
+	endFINRcvd                         // its FIN has arrived at the peer
+	endFINAcked                        // an acknowledgment of its FIN was seen
+	endFINLost                         // the ACK of its FIN was lost: it sent the FIN again
+	endAlive                           // joined midstream: it has sent new data since, so no FIN before
+	endGap                             // something that this end sent was not seen
+	endReset                           // ended by a RST
+	endPayload                         // nxt is the end of payload that was seen
+	endProbed                          // it has probed a zero window with the octet at nxt
+	endClosedWindow                    // it has advertised a window of zero at acked
+	endHole                            // the number before nxt was not seen: it may be a FIN
+	endProvoked                        // the peer has sent what is answered by a challenge ACK
 )
 
 // end is what is kept of one end of an open connection. It has no pointer.
@@ -160,9 +162,10 @@ type trouble struct {
 	syn     decode.Segment
 	synLen  int
 	synTime decode.Timestamp
+	synLast decode.Timestamp // when it was sent again
 	synPrev decode.Timestamp // of the packet before it
 	synSide Side
-	synSet  bool
+	syns    uint16 // how often it was sent; 0: there is none
 }
 
 // maxSteps: each side's first FIN, the first acknowledgment of each, each

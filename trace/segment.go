@@ -15,12 +15,13 @@ func (t *Tracker) segment(p *decode.Packet) {
 	c, idx := t.find(&k, h)
 	reused := false
 	if c != nil && t.isNew(c, c.side(srcHi), p) {
-		syn, held := t.takeSYN(c, c.side(srcHi), p)
+		syn, last, times := t.takeSYN(c, c.side(srcHi), p)
 		t.release(c, idx, t.now, t.verdict(c))
 		c, reused = nil, true
-		if held {
+		for range times {
 			t.segment(&syn)
 			c, idx = t.find(&k, h)
+			syn.Time = last
 		}
 	}
 	first := c == nil
@@ -39,7 +40,7 @@ func (t *Tracker) segment(p *decode.Packet) {
 	t.completeness(c, p, first)
 	t.zeek(c, s, p)
 	same, soon := c.ends[s].duplicate(p)
-	if same {
+	if same && c.ends[s.Peer()].flags&(endSYNLost|endFINLost) == 0 {
 		note = Duplicate
 	} else {
 		t.probeTaken(c, s, p)
@@ -178,15 +179,18 @@ func (e *end) fits(p *decode.Packet) bool {
 // proves that it was accepted.
 func (t *Tracker) isNew(c *record, s Side, p *decode.Packet) bool {
 	f := p.Segment.Flags
-	if !f.Has(decode.SYN) || f.Has(decode.RST) || p.BadSum {
+	if !f.Any(decode.SYN|decode.RST) || p.BadSum {
 		return false
 	}
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
 	known := me.has(endSeen) || me.has(endSYN|endBase)
 	switch {
-	case known && me.fits(p):
+	case f.Has(decode.RST):
+		// A synchronized end would have answered by a challenge ACK: there was none.
+		return t.answersHeldSYN(c, s, p)
+	case known && me.fits(p), t.answeredByRST(c, s, p):
 		return false // sent again, or the first of the connection, late in this capture
-	case f.Has(decode.ACK) && t.acceptedSYN(c, s.Peer(), p.Segment.Ack-1):
+	case t.answersHeldSYN(c, s, p):
 		return true
 	case t.finished(c):
 		return known || !f.Has(decode.ACK) || !peer.has(endSYN) || p.Segment.Ack != peer.base+1
@@ -201,47 +205,71 @@ func (t *Tracker) isNew(c *record, s Side, p *decode.Packet) bool {
 	}
 }
 
+// answeredByRST reports whether the connection is, as far as it was captured,
+// the RST that answers this SYN of side s.
+func (t *Tracker) answeredByRST(c *record, s Side, p *decode.Packet) bool {
+	if c.closing == 0 || c.ends[s].packets != 0 {
+		return false
+	}
+	cl := t.closing.at(c.closing - 1)
+	return cl.n == 1 && cl.steps[0].Flags.Has(decode.RST|decode.ACK) && cl.steps[0].Ack == p.Segment.Seq+p.SeqLen()
+}
+
 // holdSYN remembers a SYN that a synchronized receiver does not accept now; a
-// SYN-ACK for it would prove the contrary.
+// SYN-ACK or RST for it would prove the contrary.
 func (t *Tracker) holdSYN(c *record, s Side, p *decode.Packet) {
 	if p.Segment.Flags.Has(decode.ACK) {
 		return
 	}
-	if t.acceptedSYN(c, s, p.Segment.Seq) {
-		return // sent again: the first one counts
-	}
 	tr := t.troubleOf(c)
-	tr.syn, tr.synLen, tr.synTime, tr.synPrev = p.Segment, p.Len, p.Time, c.last
-	tr.synSide, tr.synSet = s, true
+	if tr.syns != 0 && tr.synSide == s && tr.syn.Seq == p.Segment.Seq {
+		if c.last != tr.synLast {
+			tr.synPrev = c.last
+		}
+		tr.synLast = p.Time
+		tr.syns++
+		return
+	}
+	tr.syn, tr.synLen, tr.synTime, tr.synLast, tr.synPrev = p.Segment, p.Len, p.Time, p.Time, c.last
+	tr.synSide, tr.syns = s, 1
 }
 
-// acceptedSYN reports whether side s has sent a SYN with this ISN that was held
-// back because the connection looked alive.
-func (t *Tracker) acceptedSYN(c *record, s Side, isn uint32) bool {
+// answersHeldSYN reports whether a segment of side s answers the SYN that was
+// held back because the connection looked alive: it acknowledges it, with or
+// without data on it (RFC 7413 section 4.2), or is a SYN of the other end, too,
+// which crosses it: both have forgotten the old connection.
+func (t *Tracker) answersHeldSYN(c *record, s Side, p *decode.Packet) bool {
 	if c.trouble == 0 {
 		return false
 	}
 	tr := t.trouble.at(c.trouble - 1)
-	return tr.synSet && tr.synSide == s && tr.syn.Seq == isn
+	if tr.syns == 0 || tr.synSide != s.Peer() {
+		return false
+	}
+	if !p.Segment.Flags.Has(decode.ACK) {
+		return p.Segment.Flags.Has(decode.SYN)
+	}
+	return seqLT(tr.syn.Seq, p.Segment.Ack) && seqLEQ(p.Segment.Ack, tr.syn.Seq+1+uint32(tr.synLen))
 }
 
-// takeSYN takes the SYN that was held back, now that the SYN-ACK p of side s
-// shows that it began a new connection, out of the old one's account.
-func (t *Tracker) takeSYN(c *record, s Side, p *decode.Packet) (syn decode.Packet, ok bool) {
-	if !p.Segment.Flags.Has(decode.ACK) || !t.acceptedSYN(c, s.Peer(), p.Segment.Ack-1) {
-		return syn, false
+// takeSYN takes the SYN that was held back, now that the answer p of side s
+// shows that it began a new connection, out of the old one's account: as often
+// as it was sent, at its first time and at its last.
+func (t *Tracker) takeSYN(c *record, s Side, p *decode.Packet) (syn decode.Packet, last decode.Timestamp, times int) {
+	if !t.answersHeldSYN(c, s, p) {
+		return syn, 0, 0
 	}
 	tr := t.trouble.at(c.trouble - 1)
 	e := &c.ends[s.Peer()]
-	e.packets--
-	e.bytes -= uint64(tr.synLen)
-	e.syn--
-	if c.last == tr.synTime {
+	e.packets -= uint64(tr.syns)
+	e.bytes -= uint64(tr.syns) * uint64(tr.synLen)
+	e.syn -= tr.syns
+	if c.last == tr.synLast {
 		c.last = tr.synPrev
 	}
 	return decode.Packet{
 		Time: tr.synTime, Proto: decode.ProtoTCP, Version: p.Version, Src: p.Dst, Dst: p.Src, Segment: tr.syn, Len: tr.synLen,
-	}, true
+	}, tr.synLast, int(tr.syns)
 }
 
 // finished reports whether nothing but late segments can come: a reset, or
@@ -455,6 +483,9 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 		return 0
 	}
 	if f.Has(decode.SYN) && !me.has(endSYNSeen) {
+		if me.has(endSYN) && me.base == seg.Seq {
+			me.flags &^= endHole
+		}
 		me.base = seg.Seq
 		me.flags |= endBase
 		if seg.Opts&decode.OptWScale != 0 {
@@ -476,6 +507,9 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 		if !me.has(endBase) || !me.has(endSYN) && seqLT(seg.Seq, me.base) {
 			me.base = seg.Seq
 			me.flags |= endBase
+		}
+		if me.has(endSYN) {
+			note |= t.unseen(c, s, seg.Seq)
 		}
 		if !me.has(endSYN) || seqLT(me.nxt, end) {
 			me.sent(end, p)
@@ -505,6 +539,9 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 	if peer.has(endUnseen) && seqLEQ(peer.unseen, me.nxt) {
 		peer.acked = peer.unseen
 		peer.flags = peer.flags&^endUnseen | endAck
+		if me.has(endSYN) && seqLT(me.base, peer.acked) {
+			me.flags |= endSYNRcvd
+		}
 	}
 	if f.Has(decode.ACK) {
 		t.acknowledge(c, s, seg)
@@ -516,14 +553,19 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 func (e *end) sent(nxt uint32, p *decode.Packet) {
 	e.nxt = nxt
 	e.flags &^= endPayload | endProbed
+	if p.SeqLen() > 0 {
+		e.flags &^= endHole // a FIN would have been the last
+	}
 	if p.Len > 0 && !p.Segment.Flags.Any(decode.SYN|decode.FIN) {
 		e.flags |= endPayload
 	}
 }
 
-// windowClosed reports whether this end has last advertised a window of zero
-// at the number nxt of its peer.
-func (e *end) windowClosed(nxt uint32) bool { return e.has(endAck) && e.win == 0 && e.acked == nxt }
+// windowClosed reports whether this end has advertised a window of zero at the
+// number nxt of its peer, which may not know yet that it has opened.
+func (e *end) windowClosed(nxt uint32) bool {
+	return e.has(endAck) && (e.win == 0 || e.has(endClosedWindow)) && e.acked == nxt
+}
 
 // empty says what a segment is that occupies no sequence number.
 func (t *Tracker) empty(c *record, s Side, seg *decode.Segment) Note {
@@ -532,7 +574,7 @@ func (t *Tracker) empty(c *record, s Side, seg *decode.Segment) Note {
 	case seqLT(me.nxt, seg.Seq):
 		note := t.gap(c, s, seg.Seq)
 		me.nxt = seg.Seq
-		me.flags &^= endPayload | endProbed
+		me.flags = me.flags&^(endPayload|endProbed) | endHole
 		return note
 	case seg.Seq == me.nxt:
 		if me.has(endPayload) {
@@ -616,6 +658,23 @@ func (t *Tracker) challenged(c *record, s Side, p *decode.Packet, anomaly Anomal
 	return note
 }
 
+// unseen notes that this end's first segment that was seen is not the one
+// after its SYN; what the peer acknowledged before was none of it.
+func (t *Tracker) unseen(c *record, s Side, seq uint32) Note {
+	me := &c.ends[s]
+	lo := me.nxt
+	if me.has(endGap) {
+		lo = me.base + 1
+	}
+	if !seqLT(lo, seq) {
+		return 0
+	}
+	tr := t.troubleOf(c)
+	tr.gapLo[s], tr.gapHi[s] = lo, seq
+	me.flags |= endGap | endHole
+	return Gap
+}
+
 // gap notes that what lies before seq was not seen.
 func (t *Tracker) gap(c *record, s Side, seq uint32) Note {
 	me, tr := &c.ends[s], t.troubleOf(c)
@@ -641,7 +700,7 @@ func (t *Tracker) repeated(c *record, s Side, p *decode.Packet, end uint32) Note
 				*hi = seg.Seq
 			}
 			if *lo == *hi {
-				me.flags &^= endGap
+				me.flags &^= endGap | endHole
 			}
 			return OutOfOrder
 		}
@@ -692,6 +751,7 @@ func (t *Tracker) acknowledge(c *record, s Side, seg *decode.Segment) {
 			peer.base = seg.Ack - 1
 			peer.flags |= endSYN | endSYNRcvd
 			me.flags |= endSYNRcvd
+			peer.flags |= endHole // it may acknowledge more than the SYN
 		}
 	}
 	if !peer.has(endSeen) && me.has(endAck|endSYN) && !seg.Flags.Has(decode.SYN) && seqLT(me.acked, seg.Ack) {
@@ -711,9 +771,12 @@ func (t *Tracker) acknowledge(c *record, s Side, seg *decode.Segment) {
 		}
 	case !me.has(endAck) || seqLT(me.acked, seg.Ack):
 		me.acked = seg.Ack
-		me.flags |= endAck
+		me.flags = me.flags&^endClosedWindow | endAck
 	}
 	me.win = seg.Window
+	if seg.Window == 0 {
+		me.flags |= endClosedWindow
+	}
 }
 
 // opening follows the handshake: how often it was tried and how long it took.

@@ -11,6 +11,8 @@ import (
 // history with the letters in order of first occurrence.
 func TestZeekOfStories(t *testing.T) {
 	want := map[string][]string{
+		"ack-before-its-data":                {"S1 ShAga"},
+		"ack-copy-after-fin-again":           {"S3 ShAf"},
 		"ack-of-never-sent":                  {"S2 ShAFa"},
 		"bad-checksum":                       {"S1 ShAc"},
 		"corpus-bgp-session":                 {"SF ShADadfF"},
@@ -22,8 +24,15 @@ func TestZeekOfStories(t *testing.T) {
 		"duplicates":                         {"SF ShADTFaf"},
 		"eviction":                           {"S0 S", "REJ Sr", "S0 S", "S0 S"},
 		"fast-open":                          {"S1 SThA"}, // data on the SYN counts as sent before
+		"fast-open-in-connection":            {"S1 ShA", "S1 SThA"},
 		"fin-after-capture-loss":             {"SF ShADaFGf"},
+		"fin-after-probe":                    {"SF ShAdWFaf"},
+		"fin-behind-a-gap":                   {"SF ShAFfa"},
+		"fin-crosses-its-ack":                {"SF ShAfFa"},
 		"fin-never-acknowledged":             {"S2 ShAF"},
+		"fin-not-captured":                   {"S2 ShAFg"},
+		"fin-not-captured-crossing":          {"S2 ShAFa"},
+		"fin-not-captured-then-acks":         {"S2 ShAFga"},
 		"fin-with-data":                      {"SF ShAFaf"}, // a packet with a FIN is no d
 		"fins-swapped":                       {"SF ShAfGF"}, // the server's FIN acknowledges what comes later
 		"four-step-client-first":             {"SF ShADdFaf"},
@@ -44,6 +53,7 @@ func TestZeekOfStories(t *testing.T) {
 		"one-direction-beyond-syn":           {"SH SADF"},
 		"one-direction-server":               {"OTH ^had"},
 		"refused":                            {"REJ Sr"},
+		"refused-first-seen":                 {"REJ ^rS"},
 		"refused-retries":                    {"REJ Sr"},
 		"reset-after-close":                  {"SF ShAFfr"},
 		"reset-after-half-close":             {"RSTR ShAFar"},
@@ -60,16 +70,20 @@ func TestZeekOfStories(t *testing.T) {
 		"simultaneous-open":                  {"S1 SsA"},
 		"swapped-fin":                        {"SF ShAfGF"},
 		"swapped-syn":                        {"S1 ^hSA"},
+		"syn-ack-and-fin-not-captured":       {"SH SFa"},
+		"syn-ack-crosses-its-ack":            {"S1 ShAd"},
 		"syn-in-connection":                  {"RSTO ShAaR", "S1 ShA"},
 		"syn-in-connection-accepted":         {"S1 ShA", "S1 ShA"},
+		"syn-in-connection-refused":          {"S1 ShA", "REJ Sr"},
+		"syn-in-connection-sent-again":       {"S1 ShA", "S1 ShA"},
 		"syn-retry-new-isn":                  {"S0 S", "S1 ShA"},
 		"synack-first":                       {"S1 ^hA"},
 		"three-step":                         {"SF ShAFf"},
 		"time-wait-expires":                  {"SF ShAFf"},
 		"time-wait-restarted":                {"SF ShAFafR"},
+		"unanswered-syn":                     {"S0 S"},
 		"zero-window":                        {"S1 ShADaw"},
 		"zero-window-probe-taken":            {"S1 ShADaw"},
-		"unanswered-syn":                     {"S0 S"},
 	}
 	for _, s := range readStories(t) {
 		_, conns := play(t, s.config, s.lines)

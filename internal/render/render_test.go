@@ -194,6 +194,9 @@ func TestWhy(t *testing.T) {
 		"only client's FIN (seq=103) was seen, and nothing shows that the server had not closed before the capture began": one(func(c *trace.Conn) {
 			c.Closer = trace.ClosedUnknown
 		}),
+		"only client's FIN (seq=103) was seen, and what is missing of the server may have been its FIN": one(func(c *trace.Conn) {
+			c.Closer, c.BaseISS = trace.ClosedUnknown, [2]bool{true, true}
+		}),
 		"only client's FIN (seq=103) was seen; server's RST (seq=303) cut the close short": one(reset),
 		"server's RST (seq=303) ended it; no FIN was seen":                                 one(func(c *trace.Conn) { c.FINSeen, c.Closer = [2]bool{}, trace.NoCloser; reset(c) }),
 		"server's RST answers client's SYN":                                                one(func(c *trace.Conn) { c.FINSeen, c.Handshake = [2]bool{}, trace.Refused; reset(c) }),

@@ -86,6 +86,10 @@ func whyOne(dst []byte, c *trace.Conn, s trace.Side, absolute bool) []byte {
 	if c.Packets[s.Peer()] == 0 {
 		return append(append(append(dst, ", and nothing of the "...), peer...), ", which may have closed before"...)
 	}
+	if c.BaseISS[s.Peer()] {
+		dst = append(append(dst, ", and what is missing of the "...), peer...)
+		return append(dst, " may have been its FIN"...)
+	}
 	dst = append(append(dst, ", and nothing shows that the "...), peer...)
 	return append(dst, " had not closed before the capture began"...)
 }
