@@ -143,7 +143,7 @@ func (t *Tracker) reached(c *record, s Side, p *decode.Packet) {
 			if !peer.has(endFINAcked) {
 				// What its sender sent before it has arrived, too: also its own
 				// FIN, unless that waits for what was lost.
-				if me.has(endFIN) && !me.has(endFINRcvd) && !me.has(endGap) && !f.Has(decode.FIN) &&
+				if me.has(endFIN) && !me.has(endFINRcvd) && !me.has(endGap) && !peer.has(endWants) && !f.Has(decode.FIN) &&
 					seqLEQ(t.closing.at(c.closing - 1).fin[s], p.Segment.Seq) {
 					me.flags |= endFINRcvd
 					t.settle(c, s.Peer(), p)
@@ -156,7 +156,21 @@ func (t *Tracker) reached(c *record, s Side, p *decode.Packet) {
 	t.settle(c, s, p)
 }
 
-// state derives the state of one end from what is known of both.
+// proveLateReset applies a RST that comes after both FINs are acknowledged.
+// One that is exactly at RCV.NXT ends TIME_WAIT (RFC 9293 section 3.10.7.4; RFC
+// 1337 calls it assassination), and an end that sends one has forgotten the
+// connection.
+func (t *Tracker) proveLateReset(c *record, s Side, p *decode.Packet) {
+	if p.Segment.Seq != t.closing.at(c.closing - 1).fin[s] {
+		return
+	}
+	for _, side := range [...]Side{s, s.Peer()} {
+		c.ends[side].flags |= endReset
+		t.settle(c, side, p)
+	}
+}
+
+// stateOf derives the state of one end from what is known of both.
 func (t *Tracker) stateOf(c *record, s Side) State {
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
 	if me.has(endReset) {

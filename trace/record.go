@@ -23,6 +23,7 @@ const (
 	endPayload                         // nxt is the end of payload that was seen
 	endProbed                          // it has probed a zero window with the octet at nxt
 	endClosedWindow                    // it has advertised a window of zero at acked
+	endWants                           // it has acknowledged acked twice: it lacks what follows
 	endHole                            // the number before nxt was not seen: it may be a FIN
 	endProvoked                        // the peer has sent what is answered by a challenge ACK
 )

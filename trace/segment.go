@@ -55,6 +55,7 @@ func (t *Tracker) segment(p *decode.Packet) {
 			t.opening(c, s, p)
 		case ResetAfterClose:
 			step = t.step(c, s, p)
+			t.proveLateReset(c, s, p)
 		case OutOfWindow:
 			t.holdFIN(c, s, p)
 		}

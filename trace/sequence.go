@@ -118,13 +118,13 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 	}
 	if peer.has(endUnseen) && seqLEQ(peer.unseen, me.nxt) {
 		peer.acked = peer.unseen
-		peer.flags = peer.flags&^endUnseen | endAck
+		peer.flags = peer.flags&^(endUnseen|endWants) | endAck
 		if me.has(endSYN) && seqLT(me.base, peer.acked) {
 			me.flags |= endSYNRcvd
 		}
 	}
 	if f.Has(decode.ACK) {
-		t.acknowledge(c, s, seg)
+		t.acknowledge(c, s, seg, n)
 	}
 	return note
 }
@@ -239,8 +239,9 @@ func (t *Tracker) repeated(c *record, s Side, p *decode.Packet, end uint32) Note
 	return Retransmission
 }
 
-// acknowledge takes over the acknowledgment and the window of a segment.
-func (t *Tracker) acknowledge(c *record, s Side, seg *decode.Segment) {
+// acknowledge takes over the acknowledgment and the window of a segment of
+// length n.
+func (t *Tracker) acknowledge(c *record, s Side, seg *decode.Segment, n uint32) {
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
 	if !peer.has(endBase) {
 		peer.base, peer.nxt = seg.Ack, seg.Ack
@@ -271,7 +272,9 @@ func (t *Tracker) acknowledge(c *record, s Side, seg *decode.Segment) {
 		}
 	case !me.has(endAck) || seqLT(me.acked, seg.Ack):
 		me.acked = seg.Ack
-		me.flags = me.flags&^endClosedWindow | endAck
+		me.flags = me.flags&^(endClosedWindow|endWants) | endAck
+	case seg.Ack == me.acked && n == 0 && seg.Window == me.win && me.acked != peer.nxt:
+		me.flags |= endWants // what it has answers something that came out of order (RFC 5681 section 4.2)
 	}
 	me.win = seg.Window
 	if seg.Window == 0 {

@@ -234,7 +234,7 @@ const (
 	NoAnomaly        Anomaly = iota
 	BadChecksum              // dropped by its receiver (RFC 9293 section 3.1)
 	ResetOutOfPlace          // RST not at RCV.NXT: answered by a challenge ACK or dropped (RFC 5961 section 3.2)
-	ResetAfterClose          // RST after both FINs were acknowledged: it ends nothing
+	ResetAfterClose          // RST after both FINs were acknowledged: it ends TIME_WAIT at most (RFC 1337)
 	SYNInConnection          // SYN in a synchronized state: challenge ACK (RFC 5961 section 4.2)
 	OutOfWindow              // data or FIN outside the receive window: dropped (RFC 9293 section 3.10.7.4)
 	FINOutOfPlace            // FIN before the end of what its sender has sent, or a second, different one
@@ -283,7 +283,7 @@ func (a Anomaly) Rule() string {
 	case ResetOutOfPlace:
 		return "not at RCV.NXT: challenge ACK or dropped (RFC 5961 section 3.2)"
 	case ResetAfterClose:
-		return "both FINs were acknowledged before: it ends nothing"
+		return "both FINs were acknowledged before: it ends TIME_WAIT at most (RFC 1337)"
 	case SYNInConnection:
 		return "a synchronized receiver sends a challenge ACK (RFC 5961 section 4.2)"
 	case OutOfWindow:

@@ -28,6 +28,7 @@ func TestZeekOfStories(t *testing.T) {
 		"fin-after-capture-loss":             {"SF ShADaFGf"},
 		"fin-after-probe":                    {"SF ShAdWFaf"},
 		"fin-behind-a-gap":                   {"SF ShAFfa"},
+		"fin-behind-lost-data":               {"SF ShADFfa"},
 		"fin-crosses-its-ack":                {"SF ShAfFa"},
 		"fin-never-acknowledged":             {"S2 ShAF"},
 		"fin-not-captured":                   {"S2 ShAFg"},
