@@ -307,12 +307,15 @@ func localAddr(fd int) (*net.TCPAddr, error) {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))), nil
 }
 
-// The wire delays FINs of connections to crossingPort for crossingDelay, and
-// loses those that clients send to lossyPort.
+// The wire delays FINs of connections to crossingPort for crossingDelay, loses
+// those that clients send to lossyPort, and delays clients' acknowledgments of
+// the type of service lateTOS for longer than a FIN waits for one.
 const (
 	crossingPort  = 7001
 	crossingDelay = 30 * time.Millisecond
 	lossyPort     = 7002
+	lateTOS       = 0x10
+	lateDelay     = 300 * time.Millisecond
 )
 
 // wireRules are the rules of such a wire.
@@ -321,6 +324,7 @@ func wireRules() []privnet.Rule {
 	return []privnet.Rule{
 		{Filter: fmt.Sprintf("tcp port %d and %s", crossingPort, fin), Delay: crossingDelay},
 		{From: privnet.A, Filter: fmt.Sprintf("tcp dst port %d and %s", lossyPort, fin), Drop: true},
+		{From: privnet.A, Filter: fmt.Sprintf("ip[1] = %d and tcp[tcpflags] = tcp-ack", lateTOS), Delay: lateDelay},
 	}
 }
 
@@ -405,6 +409,42 @@ func (w *world) lose(n int) {
 			return sock == nil || sock.Retrans == 0
 		})
 	})
+}
+
+// assassinate makes connections whose client's TIME_WAIT ends at once
+// (RFC 1337): its acknowledgment of the server's FIN is late, so that the FIN
+// comes again and is acknowledged again, and the second acknowledgment finds
+// the server gone, which answers with RST.
+func (w *world) assassinate(n int) {
+	const kind = "TIME_WAIT is assassinated"
+	w.planned[kind] = n
+	l := w.server.listen(w.t, 0)
+	var pairs []*pair
+	for range n {
+		p, err := w.connect(l, 0, truth{Kind: kind, Handshake: "three-way", Teardown: twoFINs, Closer: "client"})
+		if err == nil {
+			client, server := p.ends("client", &err)
+			converse(client, server)
+			client.does(lateACKs, leave)
+			server.does(untilEOF, leave)
+			pairs = append(pairs, p)
+		}
+		if err != nil {
+			w.t.Errorf("%s: %v", kind, err)
+		}
+	}
+	w.await(w.t, "gone", func(s snapshot) bool {
+		return !slices.ContainsFunc(pairs, func(p *pair) bool { return s.client[p.flow] != nil || s.server[p.flow.reverse()] != nil })
+	})
+}
+
+// lateACKs has the wire delay the acknowledgments that a client sends from now on.
+func lateACKs(c *net.TCPConn) error {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return control(rc, func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TOS, lateTOS) })
 }
 
 // witness is a server's end of a connection that notes who closed first:
@@ -541,6 +581,7 @@ func TestTheKernelAgreesThroughAWire(t *testing.T) {
 	w.reuse(60)
 	w.cross(200)
 	w.lose(20)
+	w.assassinate(20)
 	w.overflow(45)
 	kernel := w.settle(t, w.stuck)
 	if took := time.Since(begun); took > timeWait {
