@@ -1,0 +1,17 @@
+//go:build !linux
+
+package privnet
+
+type forwarder struct{}
+
+// NewWire returns an error: it needs Linux.
+func NewWire(*WireConfig) (*Wire, error) { return nil, errNeedsLinux }
+
+// Stats returns an error: there is no wire without Linux.
+func (w *Wire) Stats() (WireStats, error) { return WireStats{}, errNeedsLinux }
+
+// Close does nothing.
+func (w *Wire) Close() error { return nil }
+
+// Do returns an error: there is no host without Linux.
+func (h *Host) Do(func() error) error { return errNeedsLinux }
