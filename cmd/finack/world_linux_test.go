@@ -256,11 +256,13 @@ type accounts struct {
 	summary account
 }
 
-// parseAccounts parses the output of watch --json.
+// parseAccounts parses the output of watch --json, and holds it to the schema.
 func parseAccounts(t *testing.T, out string) accounts {
 	t.Helper()
 	as := accounts{conns: map[flow][]account{}, lines: map[uint64][]string{}}
+	contract := newContract(t)
 	for line := range strings.Lines(out) {
+		contract.line(line)
 		if as.summary.Type != "" {
 			t.Fatalf("a line after the summary: %s", line)
 		}
