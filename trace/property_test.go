@@ -251,6 +251,39 @@ func TestEveryStep(t *testing.T) {
 	})
 }
 
+// What was taken as said and was not received is taken back: a SYN-ACK or FIN,
+// also one that is sent again, shows its sender where it was when it sent it,
+// if nothing was on its way to it then.
+func TestTakenBack(t *testing.T) {
+	checkSeeds(t, 2000, func(seed uint64) string {
+		s := simOf(seed)
+		tr := New(&simConfig)
+		var events []Event
+		for i := range s.tap {
+			f := &s.tap[i]
+			events = tr.Observe(&f.packet, events[:0])
+			flags := f.packet.Segment.Flags
+			crossing := slices.ContainsFunc(s.tap[:i], func(g simFrame) bool {
+				return g.from != f.from && g.at+s.way[f.from]+200*time.Microsecond > f.sent
+			})
+			if !flags.Has(decode.FIN) && !flags.Has(decode.SYN|decode.ACK) || crossing || s.resetAt != 0 || len(s.missed) > 0 {
+				continue
+			}
+			for c := range tr.Conns() {
+				e := s.ends[f.from]
+				got := seenFrom(s.ends[Client].addr, c).States[f.from]
+				if got == Closing && s.closer() == ClosedByBoth && pending("fin-behind-a-gap") {
+					continue
+				}
+				if got != Unknown && !e.was(got, f.sent, f.at) {
+					return fmt.Sprintf("%s is said to be %s after %s%s", e.side, got, s.segment(&f.packet), s)
+				}
+			}
+		}
+		return ""
+	})
+}
+
 // was reports whether an end was in a state at some time in an interval.
 func (e *simEnd) was(state State, from, to time.Duration) bool {
 	for i, h := range e.history {
