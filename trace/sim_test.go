@@ -505,7 +505,6 @@ func (e *simEnd) receive(p decode.Packet) {
 	switch {
 	case f.Has(decode.RST):
 		switch {
-		case e.state == TimeWait: // RFC 1337 section 3, fix F1
 		case seg.Seq == e.rcv:
 			e.become(Closed)
 		case seqLT(e.rcv, seg.Seq) && seqLT(seg.Seq, e.rcv+e.window()):

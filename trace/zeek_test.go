@@ -71,6 +71,7 @@ func TestZeekOfStories(t *testing.T) {
 		"simultaneous-open":                  {"S1 SsA"},
 		"swapped-fin":                        {"SF ShAfGF"},
 		"swapped-syn":                        {"S1 ^hSA"},
+		"swapped-refused":                    {"REJ ^rS"},
 		"syn-ack-and-fin-not-captured":       {"SH SFa"},
 		"syn-ack-crosses-its-ack":            {"S1 ShAd"},
 		"syn-in-connection":                  {"RSTO ShAaR", "S1 ShA"},
