@@ -35,19 +35,26 @@ func (t *Tracker) received(c *record, s Side, p *decode.Packet) {
 		}
 		t.settle(c, s, p)
 	}
-	if !peer.has(endFIN) {
+	if c.closing == 0 {
 		return
 	}
-	cl := t.closing.at(c.closing - 1)
-	if seqLT(me.acked, cl.fin[s.Peer()]) {
-		return
+	mine, theirs := me.flags, peer.flags
+	if peer.has(endFIN) && seqLEQ(t.closing.at(c.closing - 1).fin[s.Peer()], me.acked) {
+		peer.flags |= endFINRcvd
 	}
-	peer.flags |= endFINRcvd
-	if me.has(endFIN) && t.covers(c, s.Peer()) {
-		// The peer's FIN brought the acknowledgment of its own.
+	if t.brought(c, s) {
 		me.flags = me.flags&^endFINLost | endFINAcked
 	}
-	t.settle(c, s, p)
+	if me.flags != mine || peer.flags != theirs {
+		t.settle(c, s, p)
+	}
+}
+
+// brought reports whether side s has acknowledged what came with the
+// acknowledgment of its FIN, so that it has that, too.
+func (t *Tracker) brought(c *record, s Side) bool {
+	cl := t.closing.at(c.closing - 1)
+	return c.ends[s].has(endFIN) && cl.bringsSet[s.Peer()] && seqLEQ(cl.brings[s.Peer()], c.ends[s].acked)
 }
 
 // sent is step two: the sender has sent it.
@@ -65,7 +72,7 @@ func (t *Tracker) sent(c *record, s Side, p *decode.Packet, again bool) {
 			me.flags |= endSYNRcvd // its acknowledgment came first in this capture
 		}
 		if f.Has(decode.ACK) {
-			if again && me.has(endSYNRcvd) && t.ackLost(c, s) {
+			if again && me.has(endSYNRcvd) && t.ackLost(c, s, p) {
 				me.flags |= endSYNLost
 			}
 		} else if first {
@@ -87,9 +94,9 @@ func (t *Tracker) sent(c *record, s Side, p *decode.Packet, again bool) {
 // ackLost reports whether a repeated SYN-ACK of side s, which is no copy of the
 // same frame, disproves that the final ACK of the handshake had arrived: s has
 // shown nothing since that only a later segment can have brought.
-func (t *Tracker) ackLost(c *record, s Side) bool {
-	me, peer := &c.ends[s], &c.ends[s.Peer()]
-	return seqLEQ(me.acked, peer.base+1) && me.nxt == me.base+1
+func (t *Tracker) ackLost(c *record, s Side, p *decode.Packet) bool {
+	me := &c.ends[s]
+	return seqLEQ(me.acked, p.Segment.Ack) && me.nxt == me.base+1
 }
 
 // sentFIN records a FIN, or that it was sent again.
@@ -114,13 +121,16 @@ func (t *Tracker) sentFIN(c *record, s Side, p *decode.Packet, late bool) {
 	}
 	again := p.Time.Sub(cl.finTime[s]) >= duplicateWithin
 	cl.finTime[s] = p.Time
-	if again && me.has(endFINRcvd) && !(peer.has(endFIN|endFINRcvd) && t.covers(c, s.Peer())) {
+	if again && me.has(endFINRcvd) && !t.brought(c, s) {
 		if me.has(endFINAcked) {
 			me.flags |= endFINLost
 		} else {
 			me.flags &^= endFINRcvd // that it was processed was only inferred
 			t.settle(c, s.Peer(), p)
 		}
+	}
+	if again && peer.has(endFIN|endFINRcvd) && seqLT(me.acked, cl.fin[s.Peer()]) {
+		peer.flags &^= endFINRcvd // likewise: it still acknowledges none
 	}
 	t.settle(c, s, p)
 }

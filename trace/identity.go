@@ -81,13 +81,21 @@ func (t *Tracker) isNew(c *record, s Side, p *decode.Packet) bool {
 }
 
 // answeredByRST reports whether the connection is, as far as it was captured,
-// the RST that answers this SYN of side s.
+// the RST that answers this SYN or SYN-ACK of side s (RFC 9293 section 3.10.7.1).
 func (t *Tracker) answeredByRST(c *record, s Side, p *decode.Packet) bool {
 	if c.closing == 0 || c.ends[s].packets != 0 {
 		return false
 	}
 	cl := t.closing.at(c.closing - 1)
-	return cl.n == 1 && cl.steps[0].Flags.Has(decode.RST|decode.ACK) && cl.steps[0].Ack == p.Segment.Seq+p.SeqLen()
+	rst, seg := &cl.steps[0], &p.Segment
+	switch {
+	case cl.n != 1 || !rst.Flags.Has(decode.RST):
+		return false
+	case seg.Flags.Has(decode.ACK):
+		return !rst.Flags.Has(decode.ACK) && rst.Seq == seg.Ack
+	default:
+		return rst.Flags.Has(decode.ACK) && rst.Ack == seg.Seq+p.SeqLen()
+	}
 }
 
 // holdSYN remembers a SYN that a synchronized receiver does not accept now; a
@@ -206,6 +214,8 @@ func (t *Tracker) flip(c *record) {
 	swap(&cl.fin)
 	swap(&cl.finAck)
 	swap(&cl.finTime)
+	swap(&cl.brings)
+	swap(&cl.bringsSet)
 	swap(&cl.finLate)
 	swap(&cl.ackFirst)
 	swap(&cl.ahead)

@@ -4,10 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -22,42 +19,6 @@ var simConfig = Config{All: true, TimeWait: time.Hour} // a simulated TIME_WAIT 
 // simOf returns the connection of a seed: of four in turn one lossless, one
 // with loss before the tap, one with loss beyond it, one with both.
 func simOf(seed uint64) *sim { return simulate(seed, randomPlan(seed, seed&1 != 0, seed&2 != 0)) }
-
-// pending reports whether a defect is still to be mended: its story lies in
-// testdata/defects, and the checks below leave out what it spoils.
-func pending(name string) bool {
-	_, err := os.Stat("testdata/defects/" + name + ".txtar")
-	return err == nil
-}
-
-// The stories of testdata/defects have a verdict, up to the states or the
-// packets, that the tracker does not give yet. One that it gives belongs to the others, in testdata.
-func TestDefectsArePending(t *testing.T) {
-	paths, err := filepath.Glob("testdata/defects/*.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range paths {
-		s, err := readStory(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, conns := play(t, s.config, s.lines)
-		want := strings.Split(strings.TrimSpace(s.file("verdict")), "\n")
-		mended := len(conns) == len(want)
-		var got []byte
-		for i, c := range conns {
-			line := appendVerdict(nil, c)
-			got = append(got, line...)
-			mended = mended && strings.HasPrefix(string(line), want[i]+"; ")
-		}
-		if mended {
-			t.Errorf("%s is mended: move it to testdata, with this verdict, and FINACK_UPDATE=1:\n%s", path, got)
-		} else {
-			t.Logf("%s: the tracker says\n%s", path, got)
-		}
-	}
-}
 
 // checkSeeds runs a check, which returns what is wrong, over simulated connections.
 func checkSeeds(t *testing.T, seeds uint64, check func(seed uint64) string) {
@@ -80,18 +41,11 @@ func (s *sim) accountOf(t *testing.T, lines []storyLine) (*Conn, string) {
 	return seenFrom(s.ends[Client].addr, conns[0]), ""
 }
 
-// stalls reports whether a window was closed, and probed with a byte.
-func (s *sim) stalls() bool { return s.program[Client].stall+s.program[Server].stall != 0 }
-
 // differs says how the account of the same segments, captured in another way,
 // has another verdict.
 func (s *sim) differs(t *testing.T, want *Conn, lines []storyLine) string {
 	t.Helper()
 	got, wrong := s.accountOf(t, lines)
-	if s.stalls() && pending("fin-after-probe-taken") || want.States[Client] == Closing && pending("fin-with-data-crosses-its-ack") ||
-		want.States[Server] == Closing && pending("fin-with-data-crosses-its-ack") {
-		return ""
-	}
 	if wrong == "" && verdictText(got) != verdictText(want) {
 		wrong = fmt.Sprintf("%s\nbecomes %s\n%s", verdictText(want), verdictText(got), s.segments(lines))
 	}
@@ -152,7 +106,6 @@ func TestTruth(t *testing.T) {
 			case lossy && (s.ends[0].silent || s.ends[1].silent): // so what was lost was never sent again
 			case c.Closer != s.closer() && c.Closer == apparentCloser(s.lines()):
 			case lossy && (c.WasReset || c.RST != [2]uint32{} || s.lost(decode.RST)): // a reset that is lost, or comes after something lost, is taken as said
-			case got == Closing && e.state == TimeWait && pending("fin-with-data-crosses-its-ack"):
 			default:
 				wrong += fmt.Sprintf("%s is %s, not %s; ", e.side, e.state, got)
 			}
@@ -237,7 +190,6 @@ func TestEveryStep(t *testing.T) {
 					case got == FinWait2 && s.closer() == ClosedByBoth && len(s.missed) > 0: // its peer sent the FIN again: that it was processed is taken back
 					case c.Closer != s.closer() && c.Closer == apparentCloser(s.lines()[:i+1]): // a retransmission looks like the original
 					case got == CloseWait && s.lost(decode.FIN, e.side) && !s.shows(s.tap[:i+1], e.side): // like one that never sent a FIN
-					case got == Closing && e.state == TimeWait && pending("fin-with-data-crosses-its-ack"):
 					default:
 						return fmt.Sprintf("%s is said to be %s after %s%s", e.side, got, s.segment(&f.packet), s)
 					}
@@ -271,9 +223,6 @@ func TestTakenBack(t *testing.T) {
 			for c := range tr.Conns() {
 				e := s.ends[f.from]
 				got := seenFrom(s.ends[Client].addr, c).States[f.from]
-				if got == Closing && pending("fin-again-denies") || s.opening == simFastOpen && flags.Has(decode.SYN) && pending("fast-open-lost-final-ack") {
-					continue
-				}
 				if got != Unknown && !e.was(got, f.sent, f.at) {
 					return fmt.Sprintf("%s is said to be %s after %s%s", e.side, got, s.segment(&f.packet), s)
 				}
@@ -333,9 +282,6 @@ func TestCutCaptures(t *testing.T) {
 			var lines []storyLine
 			for _, f := range frames {
 				lines = append(lines, storyLine{time: f.packet.Time, packet: f.packet})
-			}
-			if resetBeforeSYN(frames) && pending("reset-before-syn-ack") {
-				continue
 			}
 			cut, wrong := s.accountOf(t, lines)
 			if wrong == "" {
@@ -413,13 +359,6 @@ func (s *sim) shows(frames []simFrame, side Side) bool {
 	})
 }
 
-// resetBeforeSYN reports whether frames begin after a SYN and have it again after a reset.
-func resetBeforeSYN(frames []simFrame) bool {
-	rst := slices.IndexFunc(frames, func(f simFrame) bool { return f.packet.Segment.Flags.Has(decode.RST) })
-	syn := slices.IndexFunc(frames, func(f simFrame) bool { return f.packet.Segment.Flags.Has(decode.SYN) })
-	return rst >= 0 && rst < syn
-}
-
 // firstFINs reports whether the first FIN of each side among frames, if there
 // is one, is the first that was sent.
 func (s *sim) firstFINs(frames []simFrame) bool {
@@ -452,16 +391,14 @@ func TestCopiesChangeNothing(t *testing.T) {
 	})
 }
 
-// changing tries the stories of one connection in changed order, or with copies.
-func changing(t *testing.T, change func(rnd *rand.Rand, lines []storyLine) []storyLine) {
+// changing tries the stories of one connection, but for one, in changed order,
+// or with copies.
+func changing(t *testing.T, except string, change func(rnd *rand.Rand, lines []storyLine) []storyLine) {
 	t.Helper()
 	tested := 0
 	for _, s := range readStories(t) {
 		_, want := play(t, s.config, s.lines)
-		if len(want) > 1 || want[0].Proto != decode.ProtoTCP || slices.ContainsFunc(s.lines, func(l storyLine) bool { return l.advance || l.packet.Proto != decode.ProtoTCP }) {
-			continue
-		}
-		if s.name == "fin-behind-lost-data" && pending("fin-behind-lost-data-interleaved") {
+		if s.name == except || len(want) > 1 || want[0].Proto != decode.ProtoTCP || slices.ContainsFunc(s.lines, func(l storyLine) bool { return l.advance || l.packet.Proto != decode.ProtoTCP }) {
 			continue
 		}
 		tested++
@@ -480,13 +417,14 @@ func changing(t *testing.T, change func(rnd *rand.Rand, lines []storyLine) []sto
 }
 
 func TestCopiesChangeNoStory(t *testing.T) {
-	changing(t, func(rnd *rand.Rand, lines []storyLine) []storyLine {
+	changing(t, "", func(rnd *rand.Rand, lines []storyLine) []storyLine {
 		return copied(rnd, lines, 0.5, duplicateWithin-tick)
 	})
 }
 
 func TestInterleavedStories(t *testing.T) {
-	changing(t, func(rnd *rand.Rand, lines []storyLine) []storyLine {
+	// What a FIN that is sent again denies, it denies only of what comes before it.
+	changing(t, "fin-again-denies", func(rnd *rand.Rand, lines []storyLine) []storyLine {
 		return interleaved(rnd, lines, rnd.IntN(2) == 0)
 	})
 }

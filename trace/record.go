@@ -22,6 +22,7 @@ const (
 	endReset                           // ended by a RST
 	endPayload                         // nxt is the end of payload that was seen
 	endProbed                          // it has probed a zero window with the octet at nxt
+	endTaken                           // the last octet before nxt was a probe that was taken
 	endClosedWindow                    // it has advertised a window of zero at acked
 	endWants                           // it has acknowledged acked twice: it lacks what follows
 	endHole                            // the number before nxt was not seen: it may be a FIN
@@ -108,10 +109,12 @@ type closing struct {
 	fin       [2]uint32           // end(X): the number after X's FIN
 	finAck    [2]uint32           // the lowest acknowledgment on X's FIN
 	finTime   [2]decode.Timestamp // of X's last FIN
-	finLate   [2]bool             // what X sent after its FIN was seen before it: it may be a retransmission
-	ackFirst  [2]bool             // X acknowledged the peer's FIN before it sent its own
-	n         uint8               // steps used
-	reset     bool                // ended by a RST
+	brings    [2]uint32           // the end of what X has first sent that acknowledges the peer's FIN
+	bringsSet [2]bool
+	finLate   [2]bool // what X sent after its FIN was seen before it: it may be a retransmission
+	ackFirst  [2]bool // X acknowledged the peer's FIN before it sent its own
+	n         uint8   // steps used
+	reset     bool    // ended by a RST
 	resetBy   Side
 	after     TeardownKind // what the RST interrupted
 	idle      int64        // nanoseconds from the last payload to the first FIN or RST; −1: none

@@ -51,6 +51,7 @@ func (t *Tracker) segment(p *decode.Packet) {
 		case NoAnomaly, AckOfUnseen:
 			note |= t.advance(c, s, p)
 			step = t.step(c, s, p)
+			t.bring(c, s, p, note)
 			t.prove(c, s, p, note&(Retransmission|OutOfOrder) != 0 && !soon)
 			t.opening(c, s, p)
 		case ResetAfterClose:

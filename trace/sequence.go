@@ -108,7 +108,8 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 		note |= ZeroWindowProbe // which the receiver does not take (RFC 9293 section 3.8.6.1)
 		me.flags |= endProbed
 	default:
-		if seqLT(seg.Seq, me.nxt) && !f.Has(decode.SYN) {
+		// A probe's octet comes again with what it waited for: that is new.
+		if seqLT(seg.Seq, me.nxt) && !f.Has(decode.SYN) && !(me.has(endTaken) && seg.Seq == me.nxt-1) {
 			note |= Retransmission
 		}
 		if p.Len > 0 {
@@ -132,7 +133,7 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 // sent takes over how far an end has sent.
 func (e *end) sent(nxt uint32, p *decode.Packet) {
 	e.nxt = nxt
-	e.flags &^= endPayload | endProbed
+	e.flags &^= endPayload | endProbed | endTaken
 	if p.SeqLen() > 0 {
 		e.flags &^= endHole // a FIN would have been the last
 	}
@@ -174,7 +175,7 @@ func (t *Tracker) probeTaken(c *record, s Side, p *decode.Packet) {
 	peer := &c.ends[s.Peer()]
 	if peer.has(endProbed) && p.Segment.Flags.Has(decode.ACK) && p.Segment.Ack == peer.nxt+1 {
 		peer.nxt++
-		peer.flags = peer.flags&^endProbed | endPayload
+		peer.flags = peer.flags&^endProbed | endPayload | endTaken
 	}
 }
 
@@ -212,6 +213,9 @@ func (t *Tracker) repeated(c *record, s Side, p *decode.Packet, end uint32) Note
 	}
 	if me.has(endGap) && c.trouble != 0 {
 		tr := t.trouble.at(c.trouble - 1)
+		if seg.Flags.Has(decode.FIN) && seqLT(tr.gapHi[s], end) {
+			end-- // the FIN may come again with what was missing before it
+		}
 		if lo, hi := &tr.gapLo[s], &tr.gapHi[s]; *lo != *hi && seqLEQ(*lo, seg.Seq) && seqLEQ(end, *hi) {
 			// It fills a gap: late, not lost.
 			if seg.Seq == *lo {
@@ -273,8 +277,8 @@ func (t *Tracker) acknowledge(c *record, s Side, seg *decode.Segment, n uint32) 
 	case !me.has(endAck) || seqLT(me.acked, seg.Ack):
 		me.acked = seg.Ack
 		me.flags = me.flags&^(endClosedWindow|endWants) | endAck
-	case seg.Ack == me.acked && n == 0 && seg.Window == me.win && me.acked != peer.nxt:
-		me.flags |= endWants // what it has answers something that came out of order (RFC 5681 section 4.2)
+	case seg.Ack == me.acked && n == 0 && seg.Window == me.win && me.has(endFIN):
+		me.flags |= endWants // after its FIN it answers only what came out of order (RFC 5681 section 4.2)
 	}
 	me.win = seg.Window
 	if seg.Window == 0 {
