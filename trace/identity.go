@@ -110,7 +110,7 @@ func (t *Tracker) holdSYN(c *record, s Side, p *decode.Packet) {
 			tr.synPrev = c.last
 		}
 		tr.synLast = p.Time
-		tr.syns++
+		more(&tr.syns, true)
 		return
 	}
 	tr.syn, tr.synLen, tr.synTime, tr.synLast, tr.synPrev = p.Segment, p.Len, p.Time, p.Time, c.last

@@ -620,6 +620,9 @@ func arrow(from, to State) bool {
 
 func (c *checker) account(v *Conn) {
 	c.tb.Helper()
+	if h := &v.HalfClose; h.Duration < 0 || h.Bytes > v.Bytes[h.By.Peer()] || v.Idle < 0 || v.HalfOpen < 0 {
+		c.tb.Fatalf("impossible: %+v, %+v", *h, v)
+	}
 	if v.RTT < 0 || v.Duration() < 0 || v.TeardownDuration() < 0 || v.WaitLeft < 0 || v.NumSteps > maxSteps || v.SYNRetransmits < 0 {
 		c.tb.Fatalf("impossible: %+v", v)
 	}

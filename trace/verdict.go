@@ -112,9 +112,18 @@ func (t *Tracker) halfClosed(c *record, p *decode.Packet) {
 		}
 	case halfBegun:
 		if peer := &c.ends[cl.halfBy.Peer()]; peer.has(endFIN) || peer.has(endReset) {
-			cl.half, cl.halfTill, cl.halfBytes = halfOver, p.Time, peer.bytes-cl.halfBytes
+			cl.half, cl.halfTill, cl.halfBytes = halfOver, p.Time, cl.sentSince(peer)
 		}
 	}
+}
+
+// sentSince returns how much an end has sent since the half-close began. What
+// turns out to be of another connection is taken away.
+func (cl *closing) sentSince(e *end) uint64 {
+	if e.bytes < cl.halfBytes {
+		return 0
+	}
+	return e.bytes - cl.halfBytes
 }
 
 // halfClose returns the account of that time.
@@ -123,10 +132,10 @@ func (t *Tracker) halfClose(c *record, cl *closing) HalfClose {
 	switch cl.half {
 	case halfBegun:
 		h.Duration = max(0, c.last.Sub(cl.halfSince))
-		h.Bytes = c.ends[cl.halfBy.Peer()].bytes - cl.halfBytes
+		h.Bytes = cl.sentSince(&c.ends[cl.halfBy.Peer()])
 	case halfOver:
 		h.Duration = max(0, cl.halfTill.Sub(cl.halfSince))
-		h.Bytes = cl.halfBytes
+		h.Bytes = min(cl.halfBytes, c.ends[cl.halfBy.Peer()].bytes)
 	}
 	return h
 }
