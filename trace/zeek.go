@@ -124,7 +124,6 @@ const (
 	zeekServer    = 1 << 4 // a letter of the server
 	zeekBits      = 5      // of a letter in a word, which is never zero
 	zeekPerWord   = 64 / zeekBits
-	zeekWordMask  = 1<<zeekBits - 1
 	maxZeekLetter = zeekPerWord * (1 + len(trouble{}.history))
 )
 
