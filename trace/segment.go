@@ -7,19 +7,19 @@ import (
 )
 
 // segment takes a TCP segment: finds the connection that it belongs to, what
-// its receiver would make of it, and what it proves.
-func (t *Tracker) segment(p *decode.Packet) {
+// its receiver would make of it, and what it proves. Reused is whether it is
+// known to begin a new connection on a 4-tuple seen before.
+func (t *Tracker) segment(p *decode.Packet, reused bool) {
 	var k key
 	srcHi := makeKey(&k, &p.Src, &p.Dst, decode.ProtoTCP)
 	h := t.hash(&k)
 	c, idx := t.find(&k, h)
-	reused := false
 	if c != nil && t.isNew(c, c.side(srcHi), p) {
 		syn, last, times := t.takeSYN(c, c.side(srcHi), p)
 		t.release(c, idx, t.now, t.verdict(c))
-		c, reused = nil, true
-		for range times {
-			t.segment(&syn)
+		c, reused = nil, times == 0
+		for i := range times {
+			t.segment(&syn, i == 0)
 			c, idx = t.find(&k, h)
 			syn.Time = last
 		}
@@ -37,7 +37,7 @@ func (t *Tracker) segment(p *decode.Packet) {
 	var note Note
 	var step bool
 	t.tally(c, s, p)
-	t.completeness(c, p, first)
+	t.completeness(c, p, first, reused)
 	t.zeek(c, s, p)
 	same, soon := c.ends[s].duplicate(p)
 	if same && c.ends[s.Peer()].flags&(endSYNLost|endFINLost) == 0 {

@@ -98,7 +98,7 @@ func (t *Tracker) Observe(p *decode.Packet, dst []Event) []Event {
 	t.expire()
 	switch {
 	case p.Proto == decode.ProtoTCP:
-		t.segment(p)
+		t.segment(p, false)
 	case p.Proto == decode.ProtoUDP:
 		t.datagram(p)
 	case p.Proto == decode.ProtoICMP || p.Proto == decode.ProtoICMPv6:

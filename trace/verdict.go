@@ -229,8 +229,9 @@ const (
 	sawRST
 )
 
-// completeness follows Wireshark: a SYN counts only as the first segment.
-func (t *Tracker) completeness(c *record, p *decode.Packet, first bool) {
+// completeness follows Wireshark: a SYN counts only as the first segment, and
+// data on it only where the 4-tuple is new.
+func (t *Tracker) completeness(c *record, p *decode.Packet, first, reused bool) {
 	f := p.Segment.Flags
 	ack := f.Has(decode.ACK)
 	switch {
@@ -239,7 +240,7 @@ func (t *Tracker) completeness(c *record, p *decode.Packet, first bool) {
 	case f.Has(decode.SYN):
 		if first {
 			c.complete |= sawSYN
-			if p.Len > 0 {
+			if p.Len > 0 && !reused {
 				c.complete |= sawData
 			}
 		}
