@@ -170,13 +170,22 @@ func (t *Tracker) empty(c *record, s Side, seg *decode.Segment) Note {
 	return 0
 }
 
-// probeTaken notices that the octet of a zero-window probe was taken after all.
+// probeTaken notices that the octet of a zero-window probe was taken after
+// all, or that its sender goes on behind it.
 func (t *Tracker) probeTaken(c *record, s Side, p *decode.Packet) {
-	peer := &c.ends[s.Peer()]
-	if peer.has(endProbed) && p.Segment.Flags.Has(decode.ACK) && p.Segment.Ack == peer.nxt+1 {
-		peer.nxt++
-		peer.flags = peer.flags&^endProbed | endPayload | endTaken
+	me, peer := &c.ends[s], &c.ends[s.Peer()]
+	if me.has(endProbed) && p.Segment.Seq == me.nxt+1 {
+		me.probed()
 	}
+	if peer.has(endProbed) && p.Segment.Flags.Has(decode.ACK) && p.Segment.Ack == peer.nxt+1 {
+		peer.probed()
+	}
+}
+
+// probed counts the octet of a zero-window probe as sent.
+func (e *end) probed() {
+	e.nxt++
+	e.flags = e.flags&^endProbed | endPayload | endTaken
 }
 
 // unseen notes that this end's first segment that was seen is not the one

@@ -91,6 +91,7 @@ func TestZeekOfStories(t *testing.T) {
 		"time-wait-restarted":                {"SF ShAFafR"},
 		"unanswered-syn":                     {"S0 S"},
 		"zero-window":                        {"S1 ShADaw"},
+		"zero-window-probe-sent":             {"S1 ShADawdT"},
 		"zero-window-probe-taken":            {"S1 ShADaw"},
 	}
 	for _, s := range readStories(t) {
