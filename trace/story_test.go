@@ -629,6 +629,9 @@ func (c *checker) account(v *Conn) {
 	if (v.Closer == NoCloser) != (v.Proto != decode.ProtoTCP || !hasFIN(v)) {
 		c.tb.Fatalf("closer %q with steps %+v", v.Closer, v.Steps[:v.NumSteps])
 	}
+	if v.NumSteps > 0 && v.FINSeen == [2]bool{} && !v.WasReset {
+		c.tb.Fatalf("steps of no teardown: %+v", v)
+	}
 	for s := range v.TimeIn {
 		for _, d := range v.TimeIn[s] {
 			if d < 0 {

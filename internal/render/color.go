@@ -56,6 +56,17 @@ func (t *Text) state(dst []byte, s trace.State) []byte {
 	return t.paint(dst, c, s.String())
 }
 
+// flags appends the flags of a segment, in colour where it opens or closes.
+func (t *Text) flags(dst []byte, f decode.Flags) []byte {
+	c := flagColor(f)
+	dst = t.color(dst, c)
+	dst = appendFlags(dst, f, '+')
+	if c != plain {
+		dst = t.color(dst, plain)
+	}
+	return dst
+}
+
 func flagColor(f decode.Flags) color {
 	switch {
 	case f.Has(decode.RST):

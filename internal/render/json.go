@@ -106,10 +106,7 @@ func (j *JSON) segment(dst []byte, e *trace.Event) []byte {
 }
 
 func (j *JSON) number(dst []byte, n, base uint32) []byte {
-	if j.Absolute {
-		return strconv.AppendUint(dst, uint64(n), 10)
-	}
-	return appendRelative(dst, n, base)
+	return appendNumber(dst, n, base, j.Absolute)
 }
 
 // icmp appends an ICMP message that belongs to no flow. One that quotes a

@@ -44,8 +44,7 @@ func (t *Text) AppendLadder(dst []byte, title string, events []trace.Event) []by
 func (t *Text) rung(dst []byte, e *trace.Event) []byte {
 	at := len(dst)
 	dst = append(dst, ' ')
-	d := max(0, e.Time.Sub(e.Start))
-	dst = appendPadded(append(appendSeconds(dst, d.Truncate(1e9)), '.'), int64(d%1e9)/1000, 6)
+	dst = appendSince(dst, e.Time.Sub(e.Start))
 	if e.Changed[trace.Client] {
 		dst = pad(dst, at, ladderClient)
 		dst = t.state(dst, e.States[trace.Client])
@@ -78,12 +77,7 @@ func (t *Text) rungText(dst []byte, e *trace.Event) []byte {
 		dst = append(dst, "ICMP "...)
 		return append(dst, icmpMeaning(e.ICMPType, e.ICMPCode, e.IPv6)...)
 	}
-	c := flagColor(e.Flags)
-	dst = t.color(dst, c)
-	dst = appendFlags(dst, e.Flags, '+')
-	if c != plain {
-		dst = t.color(dst, plain)
-	}
+	dst = t.flags(dst, e.Flags)
 	// The number that matters: what is sent, else what is acknowledged.
 	if e.Flags.Any(decode.SYN|decode.FIN|decode.RST) || e.Len > 0 {
 		dst = append(dst, " seq="...)

@@ -105,12 +105,7 @@ func (t *Text) segment(dst []byte, e *trace.Event) []byte {
 	dst, at = t.intro(dst, at, e)
 	dst = t.begin(dst, e)
 	dst = t.arrow(dst, e.From)
-	c := flagColor(e.Flags)
-	dst = t.color(dst, c)
-	dst = appendFlags(dst, e.Flags, '+')
-	if c != plain {
-		dst = t.color(dst, plain)
-	}
+	dst = t.flags(dst, e.Flags)
 	dst = pad(dst, at, colNumber)
 	dst = t.numbers(dst, e)
 	for s, col := range [...]int{colClient, colServer} {
@@ -141,14 +136,15 @@ func (t *Text) numbers(dst []byte, e *trace.Event) []byte {
 }
 
 func (t *Text) number(dst []byte, n, base uint32) []byte {
-	if t.Absolute {
-		return strconv.AppendUint(dst, uint64(n), 10)
-	}
-	return appendRelative(dst, n, base)
+	return appendNumber(dst, n, base, t.Absolute)
 }
 
-// appendRelative appends n−base; what lies before the base is negative.
-func appendRelative(dst []byte, n, base uint32) []byte {
+// appendNumber appends a sequence number: n as on the wire, or n−base, which
+// is negative for what lies before the base.
+func appendNumber(dst []byte, n, base uint32, absolute bool) []byte {
+	if absolute {
+		return strconv.AppendUint(dst, uint64(n), 10)
+	}
 	return strconv.AppendInt(dst, int64(int32(n-base)), 10)
 }
 

@@ -86,6 +86,14 @@ func appendSeconds(dst []byte, d time.Duration) []byte {
 	return trimZeros(dst, at)
 }
 
+// appendSince appends the time since a connection's start, in seconds with
+// microseconds: "0.000014"; never a negative one.
+func appendSince(dst []byte, d time.Duration) []byte {
+	d = max(0, d)
+	dst = strconv.AppendInt(dst, int64(d/time.Second), 10)
+	return appendPadded(append(dst, '.'), int64(d%time.Second/time.Microsecond), 6)
+}
+
 // appendPadded appends v with leading zeros to width digits.
 func appendPadded(dst []byte, v int64, width int) []byte {
 	at := len(dst)

@@ -7,16 +7,14 @@ import (
 	"finack/trace"
 )
 
-// number appends a sequence number of side s, relative unless absolute is set.
+// number appends a sequence number of side s.
 func number(dst []byte, c *trace.Conn, s trace.Side, n uint32, absolute bool) []byte {
-	if absolute {
-		return strconv.AppendUint(dst, uint64(n), 10)
-	}
-	return appendRelative(dst, n, c.Base[s])
+	return appendNumber(dst, n, c.Base[s], absolute)
 }
 
 // appendWhy appends the evidence of who closed a connection first, or why that
-// cannot be known: which segment acknowledges what.
+// cannot be known: which segment acknowledges what. The connection has steps of
+// a teardown: a FIN, or else a RST that ended it.
 func appendWhy(dst []byte, c *trace.Conn, absolute bool) []byte {
 	switch {
 	case c.FINSeen[trace.Client] && c.FINSeen[trace.Server]:
@@ -27,10 +25,8 @@ func appendWhy(dst []byte, c *trace.Conn, absolute bool) []byte {
 		dst = whyOne(dst, c, trace.Server, absolute)
 	case c.Handshake == trace.Refused:
 		return append(dst, "server's RST answers client's SYN"...)
-	case c.WasReset:
+	default:
 		return append(appendRST(dst, c, absolute), " ended it; no FIN was seen"...)
-	default: // a FIN or RST that its receiver drops
-		return append(dst, "neither FIN nor RST that its receiver would take was seen"...)
 	}
 	if c.WasReset {
 		dst = append(appendRST(append(dst, "; "...), c, absolute), " cut the close short"...)
@@ -46,9 +42,10 @@ func whyTwo(dst []byte, c *trace.Conn, absolute bool) []byte {
 		if c.Closer == trace.ClosedByServer {
 			first = trace.Server
 		}
-		dst = appendFIN(dst, c, first.Peer(), "ack", absolute)
-		dst = append(dst, " acknowledges "...)
-		dst = appendFIN(dst, c, first, "seq", absolute)
+		dst = append(append(dst, first.Peer().String()...), "'s FIN (ack="...)
+		dst = number(dst, c, first, c.FINAck[first.Peer()], absolute)
+		dst = append(dst, ") acknowledges "...)
+		dst = appendFIN(dst, c, first, absolute)
 		dst = append(dst, ": the "...)
 		dst = append(dst, first.String()...)
 		return append(dst, " closed first"...)
@@ -64,7 +61,7 @@ func whyTwo(dst []byte, c *trace.Conn, absolute bool) []byte {
 	}
 	for s := trace.Client; s <= trace.Server; s++ {
 		if c.FINLate[s] {
-			dst = appendFIN(dst, c, s, "seq", absolute)
+			dst = appendFIN(dst, c, s, absolute)
 			return append(dst, " was captured after what followed it: it may be a retransmission, and the first may have acknowledged less"...)
 		}
 	}
@@ -74,7 +71,7 @@ func whyTwo(dst []byte, c *trace.Conn, absolute bool) []byte {
 // whyOne explains what a single FIN, of side s, tells.
 func whyOne(dst []byte, c *trace.Conn, s trace.Side, absolute bool) []byte {
 	dst = append(dst, "only "...)
-	dst = appendFIN(dst, c, s, "seq", absolute)
+	dst = appendFIN(dst, c, s, absolute)
 	dst = append(dst, " was seen"...)
 	if !c.FINAcked[s] {
 		dst = append(dst, ", not acknowledged"...)
@@ -94,17 +91,10 @@ func whyOne(dst []byte, c *trace.Conn, s trace.Side, absolute bool) []byte {
 	return append(dst, " had not closed before the capture began"...)
 }
 
-// appendFIN appends "client's FIN (seq=103)": of the FIN of side s its number,
-// or with key "ack" what it acknowledges.
-func appendFIN(dst []byte, c *trace.Conn, s trace.Side, key string, absolute bool) []byte {
-	dst = append(append(dst, s.String()...), "'s FIN ("...)
-	dst = append(append(dst, key...), '=')
-	if key == "ack" {
-		dst = number(dst, c, s.Peer(), c.FINAck[s], absolute)
-	} else {
-		dst = number(dst, c, s, c.FINSeq[s], absolute)
-	}
-	return append(dst, ')')
+// appendFIN appends "client's FIN (seq=103)".
+func appendFIN(dst []byte, c *trace.Conn, s trace.Side, absolute bool) []byte {
+	dst = append(append(dst, s.String()...), "'s FIN (seq="...)
+	return append(number(dst, c, s, c.FINSeq[s], absolute), ')')
 }
 
 // appendRST appends the reset that ended a connection, with its number.
@@ -133,17 +123,11 @@ func (t *Text) steps(dst []byte, c *trace.Conn) []byte {
 		st := &c.Steps[i]
 		at := len(dst)
 		dst = append(dst, "   +"...)
-		d := max(0, st.Time.Sub(c.Start))
-		dst = appendPadded(append(appendSeconds(dst, d.Truncate(1e9)), '.'), int64(d%1e9)/1000, 6)
+		dst = appendSince(dst, st.Time.Sub(c.Start))
 		dst = append(dst, ' ')
 		dst = append(dst, st.From.String()...)
 		dst = append(dst, ' ')
-		col := flagColor(st.Flags)
-		dst = t.color(dst, col)
-		dst = appendFlags(dst, st.Flags, '+')
-		if col != plain {
-			dst = t.color(dst, plain)
-		}
+		dst = t.flags(dst, st.Flags)
 		dst = pad(dst, at, stepNumbers)
 		fin := st.Flags.Has(decode.FIN) && names[st.From] == 0 && c.FINSeen[st.From]
 		if fin {
