@@ -50,6 +50,20 @@ func (t *Tracker) received(c *record, s Side, p *decode.Packet) {
 	}
 }
 
+// bring notes where what side s sends for the first time ends, when it comes
+// with an acknowledgment of the peer's FIN.
+func (t *Tracker) bring(c *record, s Side, p *decode.Packet, note Note) {
+	n := p.SeqLen()
+	if !c.ends[s.Peer()].has(endFIN) || n == 0 || note&Retransmission != 0 || p.Segment.Flags.Any(decode.SYN|decode.RST) {
+		return
+	}
+	cl := t.closing.at(c.closing - 1)
+	end := p.Segment.Seq + n
+	if seqLEQ(cl.fin[s.Peer()], p.Segment.Ack) && (!cl.bringsSet[s] || seqLT(end, cl.brings[s])) {
+		cl.brings[s], cl.bringsSet[s] = end, true
+	}
+}
+
 // brought reports whether side s has acknowledged what came with the
 // acknowledgment of its FIN, so that it has that, too.
 func (t *Tracker) brought(c *record, s Side) bool {
@@ -259,12 +273,9 @@ func (t *Tracker) finMissed(c *record, s Side) bool {
 		return false
 	}
 	// What it acknowledges may end before the hole in which the FIN would be.
-	if !peer.has(endHole|endGap) || c.trouble == 0 || !me.has(endAck) || me.has(endUnseen) {
-		return true
-	}
-	tr := t.trouble.at(c.trouble - 1)
-	lo, hi := tr.gapLo[s.Peer()], tr.gapHi[s.Peer()]
-	return lo == hi || seqLT(lo, me.acked)
+	gap := t.gapOf(c, s.Peer())
+	before := peer.has(endHole) && gap != nil && me.has(endAck) && !me.has(endUnseen) && seqLEQ(me.acked, gap.gapLo[s.Peer()])
+	return !before
 }
 
 // settle moves one end to the state that the facts give it.

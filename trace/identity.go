@@ -113,7 +113,7 @@ func (t *Tracker) holdSYN(c *record, s Side, p *decode.Packet) {
 		more(&tr.syns, true)
 		return
 	}
-	tr.syn, tr.synLen, tr.synTime, tr.synLast, tr.synPrev = p.Segment, p.Len, p.Time, p.Time, c.last
+	tr.syn, tr.synLast, tr.synPrev = hold(p), p.Time, c.last
 	tr.synSide, tr.syns = s, 1
 }
 
@@ -132,7 +132,7 @@ func (t *Tracker) answersHeldSYN(c *record, s Side, p *decode.Packet) bool {
 	if !p.Segment.Flags.Has(decode.ACK) {
 		return p.Segment.Flags.Has(decode.SYN)
 	}
-	return seqLT(tr.syn.Seq, p.Segment.Ack) && seqLEQ(p.Segment.Ack, tr.syn.Seq+1+uint32(tr.synLen))
+	return seqLT(tr.syn.Seq, p.Segment.Ack) && seqLEQ(p.Segment.Ack, tr.syn.Seq+1+uint32(tr.syn.len))
 }
 
 // takeSYN takes the SYN that was held back, now that the answer p of side s
@@ -145,14 +145,12 @@ func (t *Tracker) takeSYN(c *record, s Side, p *decode.Packet) (syn decode.Packe
 	tr := t.trouble.at(c.trouble - 1)
 	e := &c.ends[s.Peer()]
 	e.packets -= uint64(tr.syns)
-	e.bytes -= uint64(tr.syns) * uint64(tr.synLen)
+	e.bytes -= uint64(tr.syns) * uint64(tr.syn.len)
 	e.syn -= tr.syns
 	if c.last == tr.synLast {
 		c.last = tr.synPrev
 	}
-	return decode.Packet{
-		Time: tr.synTime, Proto: decode.ProtoTCP, Version: p.Version, Src: p.Dst, Dst: p.Src, Segment: tr.syn, Len: tr.synLen,
-	}, tr.synLast, int(tr.syns)
+	return tr.syn.packet(p), tr.synLast, int(tr.syns)
 }
 
 // roles corrects who the client is when a SYN or SYN-ACK comes after what
@@ -193,8 +191,6 @@ func (t *Tracker) flip(c *record) {
 			swap(n)
 		}
 		swap(&tr.fin)
-		swap(&tr.finLen)
-		swap(&tr.finTime)
 		swap(&tr.finSet)
 		swap(&tr.zeek)
 		for i := range tr.history {

@@ -183,7 +183,7 @@ func (t *Tracker) holdFIN(c *record, s Side, p *decode.Packet) {
 		return
 	}
 	tr := t.troubleOf(c)
-	tr.fin[s], tr.finLen[s], tr.finTime[s], tr.finSet[s] = p.Segment, p.Len, p.Time, true
+	tr.fin[s], tr.finSet[s] = hold(p), true
 }
 
 // finTaken takes over the peer's FIN that was held back, now that p of side s
@@ -197,9 +197,7 @@ func (t *Tracker) finTaken(c *record, s Side, p *decode.Packet) {
 	if !tr.finSet[from] {
 		return
 	}
-	fin := decode.Packet{
-		Time: tr.finTime[from], Proto: decode.ProtoTCP, Version: p.Version, Src: p.Dst, Dst: p.Src, Segment: tr.fin[from], Len: tr.finLen[from],
-	}
+	fin := tr.fin[from].packet(p)
 	if p.Segment.Ack != fin.Segment.Seq+fin.SeqLen() {
 		return
 	}

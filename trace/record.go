@@ -83,7 +83,7 @@ type record struct {
 	complete uint8  // Wireshark's tcp.completeness
 	bits     uint8
 	role     Role
-	extra    uint8 // TCP: SYNs sent again, at most 255; UDP: 1 + the code of the ICMP error that ended it
+	extra    uint8 // TCP: SYNs sent again, at most 255; a flow: 1 + the code of the ICMP error that ended it
 	ends     [2]end
 }
 
@@ -157,19 +157,31 @@ type trouble struct {
 	history  [6]uint64
 
 	// A FIN beyond the window of its receiver, as far as that was captured.
-	fin     [2]decode.Segment
-	finLen  [2]int
-	finTime [2]decode.Timestamp
-	finSet  [2]bool
+	fin    [2]held
+	finSet [2]bool
 
 	// A SYN with another ISN, not accepted yet.
-	syn     decode.Segment
-	synLen  int
-	synTime decode.Timestamp
+	syn     held
 	synLast decode.Timestamp // when it was sent again
 	synPrev decode.Timestamp // of the packet before it
 	synSide Side
 	syns    uint16 // how often it was sent; 0: there is none
+}
+
+// held is a segment whose receiver does not act on it, as far as is known yet.
+type held struct {
+	decode.Segment
+	len  int
+	time decode.Timestamp
+}
+
+func hold(p *decode.Packet) held { return held{p.Segment, p.Len, p.Time} }
+
+// packet returns the segment as the packet that the peer's answer is to.
+func (h *held) packet(answer *decode.Packet) decode.Packet {
+	return decode.Packet{
+		Time: h.time, Proto: decode.ProtoTCP, Version: answer.Version, Src: answer.Dst, Dst: answer.Src, Segment: h.Segment, Len: h.len,
+	}
 }
 
 // maxSteps: each side's first FIN, the first acknowledgment of each, each

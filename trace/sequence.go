@@ -99,7 +99,7 @@ func (t *Tracker) advance(c *record, s Side, p *decode.Packet) Note {
 	case seqLEQ(end, me.nxt):
 		note |= t.repeated(c, s, p, end)
 	case seqLT(me.nxt, seg.Seq):
-		note |= t.gap(c, s, seg.Seq)
+		note |= t.gap(c, s, me.nxt, seg.Seq)
 		if p.Len > 0 {
 			me.flags |= endAlive
 		}
@@ -145,7 +145,7 @@ func (e *end) sent(nxt uint32, p *decode.Packet) {
 // windowClosed reports whether this end has advertised a window of zero at the
 // number nxt of its peer, which may not know yet that it has opened.
 func (e *end) windowClosed(nxt uint32) bool {
-	return e.has(endAck) && (e.win == 0 || e.has(endClosedWindow)) && e.acked == nxt
+	return e.has(endAck|endClosedWindow) && e.acked == nxt
 }
 
 // empty says what a segment is that occupies no sequence number.
@@ -153,7 +153,7 @@ func (t *Tracker) empty(c *record, s Side, seg *decode.Segment) Note {
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
 	switch {
 	case seqLT(me.nxt, seg.Seq):
-		note := t.gap(c, s, seg.Seq)
+		note := t.gap(c, s, me.nxt, seg.Seq)
 		me.nxt = seg.Seq
 		me.flags = me.flags&^(endPayload|endProbed) | endHole
 		return note
@@ -199,18 +199,29 @@ func (t *Tracker) unseen(c *record, s Side, seq uint32) Note {
 	if !seqLT(lo, seq) {
 		return 0
 	}
+	me.flags |= endHole
+	return t.gap(c, s, lo, seq)
+}
+
+// gap notes that what side s has sent from lo to hi was not seen.
+func (t *Tracker) gap(c *record, s Side, lo, hi uint32) Note {
 	tr := t.troubleOf(c)
-	tr.gapLo[s], tr.gapHi[s] = lo, seq
-	me.flags |= endGap | endHole
+	tr.gapLo[s], tr.gapHi[s] = lo, hi
+	c.ends[s].flags |= endGap
 	return Gap
 }
 
-// gap notes that what lies before seq was not seen.
-func (t *Tracker) gap(c *record, s Side, seq uint32) Note {
-	me, tr := &c.ends[s], t.troubleOf(c)
-	tr.gapLo[s], tr.gapHi[s] = me.nxt, seq
-	me.flags |= endGap
-	return Gap
+// gapOf returns where the last gap of side s is kept, if it was not filled
+// since and its numbers are known; else nil.
+func (t *Tracker) gapOf(c *record, s Side) *trouble {
+	if c.trouble == 0 || !c.ends[s].has(endGap) {
+		return nil
+	}
+	tr := t.trouble.at(c.trouble - 1)
+	if tr.gapLo[s] == tr.gapHi[s] {
+		return nil
+	}
+	return tr
 }
 
 // repeated says what a segment is that brings no new number.
@@ -220,12 +231,11 @@ func (t *Tracker) repeated(c *record, s Side, p *decode.Packet, end uint32) Note
 	if seg.Flags.Has(decode.SYN|decode.ACK) && !me.has(endAck) {
 		return 0 // its SYN crossed the peer's and now says so
 	}
-	if me.has(endGap) && c.trouble != 0 {
-		tr := t.trouble.at(c.trouble - 1)
+	if tr := t.gapOf(c, s); tr != nil {
 		if seg.Flags.Has(decode.FIN) && seqLT(tr.gapHi[s], end) {
 			end-- // the FIN may come again with what was missing before it
 		}
-		if lo, hi := &tr.gapLo[s], &tr.gapHi[s]; *lo != *hi && seqLEQ(*lo, seg.Seq) && seqLEQ(end, *hi) {
+		if lo, hi := &tr.gapLo[s], &tr.gapHi[s]; seqLEQ(*lo, seg.Seq) && seqLEQ(end, *hi) {
 			// It fills a gap: late, not lost.
 			if seg.Seq == *lo {
 				*lo = end

@@ -57,20 +57,6 @@ func (t *Tracker) step(c *record, s Side, p *decode.Packet) bool {
 	return is
 }
 
-// bring notes where what side s sends for the first time ends, when it comes
-// with an acknowledgment of the peer's FIN.
-func (t *Tracker) bring(c *record, s Side, p *decode.Packet, note Note) {
-	n := p.SeqLen()
-	if !c.ends[s.Peer()].has(endFIN) || n == 0 || note&Retransmission != 0 || p.Segment.Flags.Any(decode.SYN|decode.RST) {
-		return
-	}
-	cl := t.closing.at(c.closing - 1)
-	end := p.Segment.Seq + n
-	if seqLEQ(cl.fin[s.Peer()], p.Segment.Ack) && (!cl.bringsSet[s] || seqLT(end, cl.brings[s])) {
-		cl.brings[s], cl.bringsSet[s] = end, true
-	}
-}
-
 // acknowledgedAhead records the acknowledgment of a first FIN, p of side s,
 // where the capture has it before the FIN.
 func (t *Tracker) acknowledgedAhead(c *record, s Side, p *decode.Packet) {

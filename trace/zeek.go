@@ -10,8 +10,8 @@ import (
 // This file keeps what Zeek's conn.log says of a connection in conn_state and
 // history, so that the two can be joined and compared. It follows Zeek's
 // documentation of these fields (base/protocols/conn/main.zeek) and, where that
-// leaves a choice, what Zeek does; it does not use, nor change, what else the
-// tracker knows. Zeek's originator is the client here; where the first packet
+// leaves a choice, what Zeek does. It reads the tracker's sequence numbers and
+// changes nothing else that the tracker knows. Zeek's originator is the client here; where the first packet
 // was the server's, Zeek too has exchanged the ends, which a ^ tells.
 //
 // Two things differ on purpose: connections begin and end as everywhere here,
@@ -193,10 +193,9 @@ func zeekMove(me, peer *zeekEnd, s Side, p *decode.Packet) {
 	switch me.state {
 	case zeekInactive:
 		if syn {
-			switch {
-			case s == Client && peer.state != zeekEstablished:
+			if s == Client && peer.state != zeekEstablished {
 				me.move(zeekSYNSent)
-			default: // also a SYN after its SYN-ACK, as captures of two taps have it
+			} else { // also a SYN after its SYN-ACK, as captures of two taps have it
 				if peer.state == zeekSYNSent {
 					peer.move(zeekEstablished)
 				}
@@ -252,12 +251,12 @@ func (t *Tracker) zeekMissing(c *record, s Side, ack uint32) {
 	if e.has(endProbed) {
 		seen++ // the probe's octet
 	}
-	gap := e.has(endGap) && c.trouble != 0
-	if !gap && seqLEQ(ack, seen) {
+	gap := t.gapOf(c, from)
+	if gap == nil && seqLEQ(ack, seen) {
 		return
 	}
 	tr := t.troubleOf(c)
-	if gap && tr.gapLo[from] != tr.gapHi[from] && seqLT(tr.zeekLost[from], tr.gapHi[from]) {
+	if gap != nil && seqLT(tr.zeekLost[from], tr.gapHi[from]) {
 		seen = tr.gapLo[from]
 	}
 	if e.has(endFIN) {
