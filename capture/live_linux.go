@@ -20,7 +20,9 @@ import (
 
 // Live captures from an interface, or from all, through a ring that the kernel
 // fills (packet(7), TPACKET_V3). The kernel hands the ring's blocks over when
-// they are full, and after a millisecond at the latest.
+// they are full, and after a millisecond at the latest. A reader that is late
+// would so lose frames after as many milliseconds as there are blocks, however
+// empty they are: what waits for it is moved out of the ring before that.
 type Live struct {
 	cfg    LiveConfig
 	link   decode.LinkType // of all frames
@@ -32,10 +34,15 @@ type Live struct {
 	mu     sync.Mutex // held while a frame is read: the ring stays mapped
 	ring   []byte     // nil when unmapped
 	blocks int
-	block  int   // the one being read, or awaited
-	left   int   // frames left in it
-	off    int   // of the next frame, in the ring
-	failed error // what poll found on the socket
+	block  int      // of the ring: the next to be read or awaited
+	at     []byte   // the block being read, in the ring or moved out of it
+	inRing bool     // at is the ring's
+	left   int      // frames left in at
+	off    int      // of the next frame, in at
+	moved  [][]byte // blocks moved out of the ring, before those in it
+	room   int      // bytes that may still be moved out
+	failed error    // what poll found on the socket
+	done   chan struct{}
 
 	frames   atomic.Uint64
 	loCopies atomic.Uint64
@@ -53,6 +60,7 @@ const (
 	blockStatus   = 8
 	blockNumPkts  = 12
 	blockFirstPkt = 16
+	blockLen      = 20
 	hdrNext       = 0
 	hdrSec        = 4
 	hdrNsec       = 8
@@ -75,7 +83,7 @@ var native = binary.NativeEndian
 // error for that satisfies errors.Is(err, os.ErrPermission). The filter is in
 // place before the socket is bound: nothing unfiltered slips in.
 func OpenLive(cfg *LiveConfig) (*Live, error) {
-	l := &Live{}
+	l := &Live{done: make(chan struct{})}
 	l.poll = l.readyOrFailed
 	if cfg != nil {
 		l.cfg = *cfg
@@ -92,6 +100,7 @@ func OpenLive(cfg *LiveConfig) (*Live, error) {
 		l.closeAll()
 		return nil, fmt.Errorf("open live %s: %w", l.cfg.name(), err)
 	}
+	go l.relieve()
 	return l, nil
 }
 
@@ -194,8 +203,50 @@ func (l *Live) mapRing(fd int) error {
 	if err != nil {
 		return opError("mmap", err)
 	}
-	l.ring = ring
+	l.ring, l.room = ring, len(ring)
 	return nil
+}
+
+// relieve looks now and then whether half of the ring waits for the reader,
+// and then moves that out. It ends with Close.
+func (l *Live) relieve() {
+	tick := time.NewTicker(max(1, time.Duration(l.blocks)/8) * retireMS * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.done:
+			return
+		case <-tick.C:
+		}
+		// A reader that is at it needs no help, or waits for the kernel.
+		if !l.mu.TryLock() {
+			continue
+		}
+		if l.ring != nil && l.readyAt((l.block+l.blocks/2)%l.blocks) {
+			l.moveOut()
+		}
+		l.mu.Unlock()
+	}
+}
+
+// moveOut copies the blocks that the kernel has handed over, as far as there
+// is room, and gives them back.
+func (l *Live) moveOut() {
+	for l.ready() {
+		base := l.block * blockSize
+		n := int(native.Uint32(l.ring[base+blockLen:]))
+		if n > l.room {
+			return
+		}
+		block := append([]byte(nil), l.ring[base:base+n]...)
+		if l.inRing { // it is being read: off stays the same
+			l.at, l.inRing = block, false
+		} else {
+			l.moved = append(l.moved, block)
+		}
+		l.room -= n
+		l.handBack()
+	}
 }
 
 func opError(call string, err error) error {
@@ -234,14 +285,19 @@ func (l *Live) Buffered() bool {
 func (l *Live) next() bool {
 	for {
 		for l.left == 0 {
-			if !l.ready() {
+			if len(l.moved) > 0 {
+				l.at = l.moved[0]
+				l.moved[0], l.moved = nil, l.moved[1:]
+			} else if l.ready() {
+				base := l.block * blockSize
+				l.at, l.inRing = l.ring[base:base+blockSize], true
+			} else {
 				return false
 			}
-			base := l.block * blockSize
-			l.left = int(native.Uint32(l.ring[base+blockNumPkts:]))
-			l.off = base + int(native.Uint32(l.ring[base+blockFirstPkt:]))
+			l.left = int(native.Uint32(l.at[blockNumPkts:]))
+			l.off = int(native.Uint32(l.at[blockFirstPkt:]))
 			if l.left == 0 {
-				l.handBack()
+				l.leave()
 			}
 		}
 		if !l.loCopy() {
@@ -255,7 +311,7 @@ func (l *Live) next() bool {
 // loCopy reports whether the frame at l.off is the loopback's second copy:
 // there every packet passes twice, and the outgoing one is left out.
 func (l *Live) loCopy() bool {
-	sll := l.ring[l.off+hdrSize:]
+	sll := l.at[l.off+hdrSize:]
 	return sll[sllPkttype] == unix.PACKET_OUTGOING && native.Uint16(sll[sllHatype:]) == unix.ARPHRD_LOOPBACK
 }
 
@@ -263,21 +319,34 @@ func (l *Live) loCopy() bool {
 func (l *Live) advance() {
 	l.left--
 	if l.left == 0 {
-		l.handBack()
+		l.leave()
 		return
 	}
-	l.off += int(native.Uint32(l.ring[l.off+hdrNext:]))
+	l.off += int(native.Uint32(l.at[l.off+hdrNext:]))
 }
 
-// handBack gives the block back to the kernel and goes to the next one.
+// leave is done with the block that was read.
+func (l *Live) leave() {
+	if l.inRing {
+		l.inRing = false
+		l.handBack()
+	} else {
+		l.room += len(l.at)
+	}
+	l.at = nil
+}
+
+// handBack gives the ring's block back to the kernel and goes to the next one.
 func (l *Live) handBack() {
 	storeStatus(l.ring, l.block*blockSize+blockStatus, unix.TP_STATUS_KERNEL)
 	l.block = (l.block + 1) % l.blocks
 }
 
 // ready reports whether the kernel has handed the awaited block over.
-func (l *Live) ready() bool {
-	return loadStatus(l.ring, l.block*blockSize+blockStatus)&unix.TP_STATUS_USER != 0
+func (l *Live) ready() bool { return l.readyAt(l.block) }
+
+func (l *Live) readyAt(block int) bool {
+	return loadStatus(l.ring, block*blockSize+blockStatus)&unix.TP_STATUS_USER != 0
 }
 
 // await waits for the next block, at most to the deadline.
@@ -319,7 +388,7 @@ func socketError(fd int) error {
 
 // fill makes a Frame of the one at l.off.
 func (l *Live) fill(f *decode.Frame) {
-	hdr := l.ring[l.off:]
+	hdr := l.at[l.off:]
 	sll := hdr[hdrSize:]
 	sec, nsec := native.Uint32(hdr[hdrSec:]), native.Uint32(hdr[hdrNsec:])
 	f.Time = decode.Timestamp(int64(sec)*1e9 + int64(nsec))
@@ -454,6 +523,7 @@ func (l *Live) Close() error {
 	if l.closed.Swap(true) {
 		return nil
 	}
+	close(l.done)
 	serr := l.readStats()
 	return errors.Join(serr, l.closeAll())
 }
@@ -470,7 +540,7 @@ func (l *Live) closeAll() error {
 		if merr := unix.Munmap(l.ring); merr != nil {
 			err = errors.Join(err, opError("munmap", merr))
 		}
-		l.ring = nil
+		l.ring, l.at, l.moved = nil, nil, nil
 	}
 	return err
 }

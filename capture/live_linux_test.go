@@ -623,6 +623,36 @@ func TestWhatAStoppedReaderLosesIsCounted(t *testing.T) {
 	}
 }
 
+// Frames that come slowly fill a ring with nearly empty blocks, one a
+// millisecond: ten times as many as this one has.
+func TestAStoppedReaderLosesNothingOfATrickle(t *testing.T) {
+	udp := newUDPPair(t)
+	const blocks = 32
+	l := openLive(t, &capture.LiveConfig{Interface: "lo", Filter: udp.filter(), Buffer: blocks * 128 << 10})
+	tick := time.NewTicker(2 * time.Millisecond) // each has a block for itself
+	defer tick.Stop()
+	var sent []string
+	for i := range 10 * blocks {
+		<-tick.C
+		sent = append(sent, fmt.Sprintf("number %03d", i))
+		udp.send(t, []byte(sent[i]))
+		if i == 5*blocks { // one frame of a block is read, the others wait
+			first := readFrames(t, l, 1, nil)[0]
+			if !carrying(sent[0])(&first) {
+				t.Fatalf("first: % x", first.Data)
+			}
+		}
+	}
+	for i, f := range readFrames(t, l, len(sent)-1, nil) {
+		if want := sent[1+i]; !carrying(want)(&f) {
+			t.Fatalf("%s: % x", want, f.Data)
+		}
+	}
+	if st, err := l.Stats(); err != nil || st.Dropped != 0 {
+		t.Errorf("%+v, %v", st, err)
+	}
+}
+
 func TestCloseEndsAReaderWithin50ms(t *testing.T) {
 	var worst, whole time.Duration
 	for range 20 {
