@@ -18,7 +18,8 @@ type LiveConfig struct {
 	Snaplen int
 	// Buffer is the size of the ring in bytes, rounded to whole blocks; less
 	// is taken where the kernel has not so much. Default 32 MiB: half a second
-	// of a stalled reader at 0.6 million small frames a second.
+	// of a stalled reader at 0.6 million small frames a second. Frames that
+	// wait for a slow reader take as much memory again, at most.
 	Buffer int
 	// Promiscuous has the interface receive frames to other hosts too. It means nothing on "any".
 	Promiscuous bool

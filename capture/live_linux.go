@@ -34,15 +34,15 @@ type Live struct {
 	mu     sync.Mutex // held while a frame is read: the ring stays mapped
 	ring   []byte     // nil when unmapped
 	blocks int
-	block  int      // of the ring: the next to be read or awaited
-	at     []byte   // the block being read, in the ring or moved out of it
-	inRing bool     // at is the ring's
-	left   int      // frames left in at
-	off    int      // of the next frame, in at
-	moved  [][]byte // blocks moved out of the ring, before those in it
-	room   int      // bytes that may still be moved out
-	failed error    // what poll found on the socket
-	done   chan struct{}
+	block  int           // of the ring: the next to be read or awaited
+	at     []byte        // the block being read, in the ring or moved out of it
+	inRing bool          // at is the ring's
+	left   int           // frames left in at
+	off    int           // of the next frame, in at
+	moved  [][]byte      // blocks moved out of the ring, before those in it
+	room   int           // bytes that may still be moved out
+	failed error         // what poll found on the socket
+	done   chan struct{} // closed by Close
 
 	frames   atomic.Uint64
 	loCopies atomic.Uint64

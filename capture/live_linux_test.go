@@ -624,19 +624,19 @@ func TestWhatAStoppedReaderLosesIsCounted(t *testing.T) {
 }
 
 // Frames that come slowly fill a ring with nearly empty blocks, one a
-// millisecond: ten times as many as this one has.
+// millisecond: three times as many as this one has.
 func TestAStoppedReaderLosesNothingOfATrickle(t *testing.T) {
 	udp := newUDPPair(t)
-	const blocks = 32
+	const blocks = 128
 	l := openLive(t, &capture.LiveConfig{Interface: "lo", Filter: udp.filter(), Buffer: blocks * 128 << 10})
 	tick := time.NewTicker(2 * time.Millisecond) // each has a block for itself
 	defer tick.Stop()
 	var sent []string
-	for i := range 10 * blocks {
+	for i := range 3 * blocks {
 		<-tick.C
 		sent = append(sent, fmt.Sprintf("number %03d", i))
 		udp.send(t, []byte(sent[i]))
-		if i == 5*blocks { // one frame of a block is read, the others wait
+		if i == 2*blocks { // one frame of a block is read, the others wait
 			first := readFrames(t, l, 1, nil)[0]
 			if !carrying(sent[0])(&first) {
 				t.Fatalf("first: % x", first.Data)
