@@ -1,0 +1,19 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func newSocket(_ std) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "socket",
+		Short: "Any socket(domain, type, protocol): open it, listen on it, send and connect by hand",
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q: see finack socket --help", args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	cmd.AddCommand()
+	return cmd
+}
