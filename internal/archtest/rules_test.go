@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"raw":                 {},
 	"internal/pcapfilter": {},
 	"internal/echo":       {},
+	"internal/craft":      {"decode"},
 }
 
 // A rule finds what must not be in a file.
