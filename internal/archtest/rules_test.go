@@ -13,7 +13,7 @@ import (
 // module that its code may import, "*" for all but tracetest.
 var arrows = map[string][]string{
 	"cmd/finack":          {"*"},
-	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/craft", "internal/echo", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render"},
+	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/byhand", "internal/craft", "internal/echo", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render"},
 	"internal/pipeline":   {"capture", "decode", "trace", "internal/render"},
 	"internal/render":     {"decode", "trace"},
 	"internal/privnet":    {"capture", "decode", "internal/pcapfilter"},
@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"internal/pcapfilter": {},
 	"internal/echo":       {},
 	"internal/craft":      {"decode"},
+	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"}, // trace: the states' names
 }
 
 // A rule finds what must not be in a file.
