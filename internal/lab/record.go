@@ -28,7 +28,10 @@ type recorder struct {
 
 // record starts a recorder.
 func record(ctx context.Context) (*recorder, error) {
-	src, err := capture.OpenLive(&capture.LiveConfig{Interface: "lo", Buffer: 4 << 20})
+	src, err := capture.OpenLive(&capture.LiveConfig{
+		Interface: "lo", Buffer: 4 << 20,
+		Snaplen: 256, // headers, also of what an ICMP message quotes
+	})
 	if err != nil {
 		return nil, err
 	}
