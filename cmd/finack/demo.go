@@ -26,25 +26,33 @@ something else than what is shown.`,
 			if err != nil {
 				return err
 			}
-			if !privnet.Inside() {
-				status, err := privnet.Run()
-				if err != nil {
-					return fmt.Errorf("%w (sudo finack demo)", err)
-				}
-				return silent(status)
-			}
-			if err := privnet.Setup(); err != nil {
-				return err
-			}
-			err = lab.Demo(cmd.Context(), s.out, &lab.Config{Color: color})
-			if check := (*lab.CheckError)(nil); errors.As(err, &check) {
-				return &statusError{exitCheck, err}
-			}
-			return err
+			return inPrivateNetwork(cmd, func() error {
+				return lab.Demo(cmd.Context(), s.out, &lab.Config{Color: color})
+			})
 		},
 	}
 	cmd.Flags().StringVar(&o.color, "color", "auto", "colour: auto, always or never")
 	return cmd
+}
+
+// inPrivateNetwork calls f in a private network, as a command's last act: the
+// program runs again there.
+func inPrivateNetwork(cmd *cobra.Command, f func() error) error {
+	if !privnet.Inside() {
+		status, err := privnet.Run()
+		if err != nil {
+			return fmt.Errorf("%w (sudo %s)", err, cmd.CommandPath())
+		}
+		return silent(status)
+	}
+	if err := privnet.Setup(); err != nil {
+		return err
+	}
+	err := f()
+	if check := (*lab.CheckError)(nil); errors.As(err, &check) {
+		return &statusError{exitCheck, err}
+	}
+	return err
 }
 
 // silent is the status of a child that has said itself what is to be said.

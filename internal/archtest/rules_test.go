@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"internal/echo":       {},
 	"internal/craft":      {"decode"},
 	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"}, // trace: the states' names
+	"internal/kernel":     {"trace"}, // the states' names
 }
 
 // A rule finds what must not be in a file.
@@ -168,6 +169,8 @@ func clockless(f *file) bool {
 	switch f.pkg {
 	case "raw", "decode", "trace", "internal/render", "internal/fixture", "internal/pcapfilter", "internal/craft":
 		return true
+	case "internal/byhand": // but for what is live
+		return !strings.HasPrefix(f.name, "host") && !strings.HasPrefix(f.name, "conn")
 	case "capture": // its file readers and writers; what is live has deadlines
 		return strings.HasPrefix(f.name, "file") || strings.HasPrefix(f.name, "pcap") || strings.HasPrefix(f.name, "writer")
 	}

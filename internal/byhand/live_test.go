@@ -22,6 +22,7 @@ import (
 	"finack/capture"
 	"finack/internal/byhand"
 	"finack/internal/echo"
+	"finack/internal/kernel"
 	"finack/internal/pipeline"
 	"finack/internal/privnet"
 	"finack/trace"
@@ -147,17 +148,17 @@ func (p *place) start(name string, args ...string) {
 			t.Logf("%s said: %s", name, &said)
 		}
 	})
-	p.awaitSockets(name, func(list []byhand.KernelSocket) bool { return len(list) == 1 && list[0].State == trace.Listen })
+	p.awaitSockets(name, func(list []kernel.Socket) bool { return len(list) == 1 && list[0].State == trace.Listen })
 }
 
 // awaitSockets waits until the kernel's sockets at the port are as ok wants;
 // the table gives no event.
-func (p *place) awaitSockets(what string, ok func([]byhand.KernelSocket) bool) {
+func (p *place) awaitSockets(what string, ok func([]kernel.Socket) bool) {
 	p.t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		var list []byhand.KernelSocket
+		var list []kernel.Socket
 		if err := p.there(func() (err error) {
-			list, err = byhand.KernelSockets(port)
+			list, err = kernel.Sockets(port)
 			return err
 		}); err != nil {
 			p.t.Fatal(err)
@@ -186,7 +187,7 @@ func (p *place) peerState(c *byhand.Conn) (state trace.State) {
 			err = fmt.Errorf("%d answers", len(answers))
 		}
 		if err == nil {
-			state = byhand.KernelState(answers[0][1])
+			state = kernel.State(answers[0][1])
 		}
 		return err
 	}); err != nil {
@@ -227,7 +228,7 @@ func (p *place) awaitClosed(c *byhand.Conn) {
 }
 
 // gone reports whether only the listener is left.
-func gone(list []byhand.KernelSocket) bool {
+func gone(list []kernel.Socket) bool {
 	for _, s := range list {
 		if s.State != trace.Listen {
 			return false

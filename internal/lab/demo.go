@@ -23,6 +23,7 @@ import (
 // Config says how a scenario is shown; nil is plain text.
 type Config struct {
 	Color bool
+	JSON  bool // JSON Lines instead of text, where the scenario has them
 }
 
 // CheckError says that the kernel did something else than what a scenario shows.

@@ -1,4 +1,4 @@
-package byhand
+package kernel
 
 import (
 	"bufio"
@@ -15,17 +15,17 @@ import (
 	"finack/trace"
 )
 
-// KernelSocket is a TCP socket of the kernel: a line of /proc/net/tcp (proc(5)).
-type KernelSocket struct {
+// Socket is a TCP socket: a line of /proc/net/tcp (proc(5)).
+type Socket struct {
 	Local, Remote netip.AddrPort // IPv4-mapped addresses as IPv4
 	State         trace.State
 }
 
-// KernelSockets returns the kernel's sockets at a local port, in the network
-// namespace of the calling thread: the peer of a connection by hand, if it is
-// this kernel, is one of them until it has closed. It needs Linux.
-func KernelSockets(port uint16) ([]KernelSocket, error) {
-	var list []KernelSocket
+// Sockets returns the TCP sockets at a local port, of programs and of none any
+// more, in the network namespace of the calling thread. The kernel walks its
+// whole table for that, which takes some 10 ms. It needs Linux.
+func Sockets(port uint16) ([]Socket, error) {
+	var list []Socket
 	for _, name := range []string{"/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"} {
 		f, err := os.Open(name)
 		if errors.Is(err, fs.ErrNotExist) && strings.HasSuffix(name, "6") {
@@ -53,9 +53,9 @@ func KernelSockets(port uint16) ([]KernelSocket, error) {
 	return list, nil
 }
 
-// KernelState returns a state by its number in the kernel (net/tcp_states.h),
+// State returns a TCP state by its number in the kernel (net/tcp_states.h),
 // Unknown for none.
-func KernelState(n uint8) trace.State {
+func State(n uint8) trace.State {
 	states := [...]trace.State{
 		1: trace.Established, 2: trace.SynSent, 3: trace.SynReceived, 4: trace.FinWait1, 5: trace.FinWait2,
 		6: trace.TimeWait, 7: trace.Closed, 8: trace.CloseWait, 9: trace.LastAck, 10: trace.Listen, 11: trace.Closing,
@@ -68,14 +68,14 @@ func KernelState(n uint8) trace.State {
 }
 
 // parseSocket reads a line: number, local and remote address, state, and more.
-func parseSocket(line string) (s KernelSocket, err error) {
+func parseSocket(line string) (s Socket, err error) {
 	f := strings.Fields(line)
 	if len(f) < 4 {
 		return s, fmt.Errorf("line %q is too short", line)
 	}
 	state, err := strconv.ParseUint(f[3], 16, 8)
 	if err == nil {
-		s.State = KernelState(uint8(state))
+		s.State = State(uint8(state))
 		s.Local, err = parseHexAddr(f[1])
 	}
 	if err == nil {
