@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 	"internal/echo":       {},
 	"internal/craft":      {"decode"},
 	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"}, // trace: the states' names
-	"internal/kernel":     {"trace"}, // the states' names
+	"internal/kernel":     {"trace"},                                    // the states' names
 }
 
 // A rule finds what must not be in a file.

@@ -43,9 +43,9 @@ type MachineConfig struct {
 	MaxRTO time.Duration // 5 s
 	Tries  int           // how often a segment is sent again before the connection is given up; 8
 
-	// Linger is how long TIME_WAIT lasts: 2 MSL. 3 s, for four retransmissions
+	// TimeWait is 2MSL, how long TIME_WAIT lasts. 3 s, for four retransmissions
 	// of a FIN by Linux; on a private network nothing lives longer.
-	Linger time.Duration
+	TimeWait time.Duration
 
 	// Quiet has the machine send nothing by itself: no ACK, no data, no
 	// retransmission. It follows what is heard, and what Send sends.
@@ -58,7 +58,9 @@ const (
 	defaultRTO    = 200 * time.Millisecond
 	defaultMaxRTO = 5 * time.Second
 	defaultTries  = 8
-	defaultLinger = 3 * time.Second
+
+	// DefaultTimeWait is how long TIME_WAIT lasts where nothing else is said.
+	DefaultTimeWait = 3 * time.Second
 
 	peerMSS       = 536     // where the peer names none (RFC 9293 section 3.7.1)
 	leastMSS      = 64      // of a peer: a hostile one would have us send a segment for each byte
@@ -75,7 +77,7 @@ func (c *MachineConfig) defaults() {
 	setDefault(&c.RTO, defaultRTO)
 	setDefault(&c.MaxRTO, max(defaultMaxRTO, c.RTO))
 	setDefault(&c.Tries, defaultTries)
-	setDefault(&c.Linger, defaultLinger)
+	setDefault(&c.TimeWait, DefaultTimeWait)
 }
 
 func setDefault[T comparable](v *T, def T) {
@@ -413,7 +415,7 @@ func (m *Machine) end(err error) {
 // wait begins TIME_WAIT, or begins it again.
 func (m *Machine) wait(now time.Time) {
 	m.state = trace.TimeWait
-	m.timer, m.linger = time.Time{}, now.Add(m.cfg.Linger)
+	m.timer, m.linger = time.Time{}, now.Add(m.cfg.TimeWait)
 }
 
 // before reports whether a comes before b, modulo 2^32 (RFC 9293 section 3.4).

@@ -21,7 +21,8 @@ func (m *Machine) Receive(now time.Time, p *decode.Packet) bool {
 	}
 	from, why := m.state, Damaged
 	if !p.BadSum && !p.Fragment && p.Len == len(p.Payload) {
-		why = m.segment(now, &s)
+		taken := s // what lies outside the window is cut off of it
+		why = m.segment(now, &taken)
 	}
 	if why&refused != 0 {
 		m.ignored++

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -26,10 +27,23 @@ type recorder struct {
 	events  map[uint64][]trace.Event
 }
 
-// record starts a recorder.
+// recording says what is recorded, and how.
+type recording struct {
+	iface    string            // "any": all
+	filter   string            // in tcpdump's language
+	renderer pipeline.Renderer // also writes everything to out, as it comes; nil: nothing
+	out      io.Writer
+}
+
+// record starts a recorder of all that passes loopback.
 func record(ctx context.Context) (*recorder, error) {
+	return startRecording(ctx, &recording{iface: "lo"})
+}
+
+// startRecording starts a recorder.
+func startRecording(ctx context.Context, what *recording) (*recorder, error) {
 	src, err := capture.OpenLive(&capture.LiveConfig{
-		Interface: "lo", Buffer: 4 << 20,
+		Interface: what.iface, Filter: what.filter, Buffer: 4 << 20,
 		Snaplen: 256, // headers, also of what an ICMP message quotes
 	})
 	if err != nil {
@@ -42,7 +56,9 @@ func record(ctx context.Context) (*recorder, error) {
 	}
 	go func() {
 		totals, err := pipeline.Run(ctx, pipeline.Config{
-			Source: src, Live: true, Tracker: &trace.Config{All: true}, Events: r.add,
+			Source: src, Live: true, AllIfs: what.iface == "any", Events: r.add,
+			Tracker:  &trace.Config{All: true},
+			Renderer: what.renderer, Out: what.out,
 		})
 		if err == nil && totals.Dropped > 0 {
 			err = checkf("%d frames lost by the capture", totals.Dropped)

@@ -20,3 +20,6 @@ func (h *Host) Do(func() error) error { return errNeedsLinux }
 
 // RouteLoopback returns an error: it needs Linux.
 func RouteLoopback(netip.Prefix) (remove func() error, err error) { return nil, errNeedsLinux }
+
+// RouteAddress returns an error: it needs Linux.
+func RouteAddress(netip.Addr) (remove func() error, err error) { return nil, errNeedsLinux }
