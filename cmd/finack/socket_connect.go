@@ -75,7 +75,7 @@ permitted, 6 refused, reset or unanswered.`,
 				return &statusError{exitUsage, fmt.Errorf("%w: name another by --source", err)}
 			}
 			if errors.Is(err, os.ErrPermission) {
-				return &statusError{exitDenied, fmt.Errorf("%w: use sudo, or no URL: a private network needs no root", err)}
+				return needsPrivilege(fmt.Errorf("%w; without a URL no root is needed", err))
 			}
 			return err
 		},

@@ -57,9 +57,9 @@ const (
 
 // connection is one run of Connect.
 type connection struct {
-	cfg    ConnectConfig
-	ctx    context.Context
-	text   render.Text
+	cfg   ConnectConfig
+	ctx   context.Context
+	text  render.Text
 	local net.Addr
 	said  map[saying][]string // what the client by hand says of each segment
 	table string              // what the kernel's table says

@@ -28,6 +28,9 @@ func RouteAddress(addr netip.Addr) (remove func() error, err error) {
 	if errors.Is(err, unix.EEXIST) { // somebody else's, who also takes it back
 		return func() error { return nil }, nil
 	}
+	if errors.Is(err, unix.EPERM) {
+		err = fmt.Errorf("%w (needs CAP_NET_ADMIN: use sudo)", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("route %v to lo: %w", addr, err)
 	}
