@@ -35,19 +35,14 @@ min(N, somaxconn)+1.`,
 				}
 				backlogs = append(backlogs, n)
 			}
-			color, err := o.colored(s.out)
-			if err != nil {
-				return err
-			}
-			return inPrivateNetwork(cmd, func() error {
-				return lab.Backlog(cmd.Context(), s.out, backlogs, &lab.Config{Color: color, JSON: o.json})
+			return runScenario(cmd, s, &o, func(cfg *lab.Config) error {
+				return lab.Backlog(cmd.Context(), s.out, backlogs, cfg)
 			})
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w: see %s --help (a number below zero goes behind --)", err, cmd.CommandPath())
 	})
-	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON Lines")
-	cmd.Flags().StringVar(&o.color, "color", "auto", "colour: auto, always or never")
+	o.styleFlags(cmd)
 	return cmd
 }

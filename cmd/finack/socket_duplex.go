@@ -18,16 +18,11 @@ and the server goes on sending for a while. It shows how the packets say so. Exi
 status 1 means that it was not so.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			color, err := o.colored(s.out)
-			if err != nil {
-				return err
-			}
-			return inPrivateNetwork(cmd, func() error {
-				return lab.Duplex(cmd.Context(), s.out, &lab.Config{Color: color, JSON: o.json})
+			return runScenario(cmd, s, &o, func(cfg *lab.Config) error {
+				return lab.Duplex(cmd.Context(), s.out, cfg)
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON Lines")
-	cmd.Flags().StringVar(&o.color, "color", "auto", "colour: auto, always or never")
+	o.styleFlags(cmd)
 	return cmd
 }
