@@ -22,12 +22,8 @@ what each cost. It takes about a second. Exit status 1 means that the kernel did
 something else than what is shown.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			color, err := o.colored(s.out)
-			if err != nil {
-				return err
-			}
-			return inPrivateNetwork(cmd, func() error {
-				return lab.Demo(cmd.Context(), s.out, &lab.Config{Color: color})
+			return runScenario(cmd, s, &o, func(cfg *lab.Config) error {
+				return lab.Demo(cmd.Context(), s.out, cfg)
 			})
 		},
 	}
@@ -35,9 +31,13 @@ something else than what is shown.`,
 	return cmd
 }
 
-// inPrivateNetwork calls f in a private network, as a command's last act: the
+// runScenario runs a scenario in a private network, as a command's last act: the
 // program runs again there.
-func inPrivateNetwork(cmd *cobra.Command, f func() error) error {
+func runScenario(cmd *cobra.Command, s std, o *output, scenario func(*lab.Config) error) error {
+	color, err := o.colored(s.out)
+	if err != nil {
+		return err
+	}
 	if !privnet.Inside() {
 		status, err := privnet.Run()
 		if err != nil {
@@ -48,7 +48,7 @@ func inPrivateNetwork(cmd *cobra.Command, f func() error) error {
 	if err := privnet.Setup(); err != nil {
 		return err
 	}
-	err := f()
+	err = scenario(&lab.Config{Color: color, JSON: o.json})
 	if check := (*lab.CheckError)(nil); errors.As(err, &check) {
 		return &statusError{exitCheck, err}
 	}

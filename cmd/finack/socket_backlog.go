@@ -14,12 +14,12 @@ func newSocketBacklog(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backlog [N…]",
 		Short: "What listen(2) does with its backlog, shown; needs no root",
-		Long: `backlog listens with each backlog N (0, 1, 5, 128 and -1 unless told) in a private
-network, accepts nothing and has more clients connect than fit. It shows how many
-the kernel connects, how many are left in SYN_SENT and send their SYN again, and
-what the kernel counts; then it accepts one connection, and a client that has
-waited gets in. It takes about a second. Exit status 1 means that it was not
-min(N, somaxconn)+1.`,
+		Long: `backlog listens with each backlog N (0, 1, 5, 128 and -1 unless told) in a
+private network, accepts nothing and has more clients connect than fit. It shows
+how many the kernel connects, how many are left in SYN_SENT and send their SYN
+again, and what the kernel counts; then it accepts one connection, and a client
+that has waited gets in. It takes two or three seconds. Exit status 1 means that
+it was not min(N, somaxconn)+1.`,
 		Example: `  finack socket backlog
   finack socket backlog 10 5000
   finack socket backlog -- -1`,
@@ -35,19 +35,14 @@ min(N, somaxconn)+1.`,
 				}
 				backlogs = append(backlogs, n)
 			}
-			color, err := o.colored(s.out)
-			if err != nil {
-				return err
-			}
-			return inPrivateNetwork(cmd, func() error {
-				return lab.Backlog(cmd.Context(), s.out, backlogs, &lab.Config{Color: color, JSON: o.json})
+			return runScenario(cmd, s, &o, func(cfg *lab.Config) error {
+				return lab.Backlog(cmd.Context(), s.out, backlogs, cfg)
 			})
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w: see %s --help (a number below zero goes behind --)", err, cmd.CommandPath())
 	})
-	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON Lines")
-	cmd.Flags().StringVar(&o.color, "color", "auto", "colour: auto, always or never")
+	o.styleFlags(cmd)
 	return cmd
 }

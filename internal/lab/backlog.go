@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"finack/decode"
@@ -70,9 +71,9 @@ type backlog struct {
 // Backlog shows what listen(2) does with its backlog: for each one, more clients
 // connect to a listener that does not accept than fit its queue. When all those
 // that wait have sent their SYN again, one connection is accepted, and the one
-// that waits on gets in. It must run in a private network,
-// whose counters it compares with what it sees. An error that is a *CheckError
-// means that the kernel did something else than min(backlog, somaxconn)+1.
+// that waits on gets in. It must run in a private network, whose counters it
+// compares with what it sees. An error that is a *CheckError means that the
+// kernel did something else than min(backlog, somaxconn)+1.
 func Backlog(ctx context.Context, w io.Writer, backlogs []int, cfg *Config) (err error) {
 	if cfg == nil {
 		cfg = &Config{}
@@ -111,8 +112,8 @@ func Backlog(ctx context.Context, w io.Writer, backlogs []int, cfg *Config) (err
 	return b.writeText(w, totals, events, cfg)
 }
 
-// somaxconn is the most that a backlog can be here, or what -1 comes to where a
-// private network does not show that (before Linux 5.19).
+// somaxconn is the most that a backlog can be here, or what -1 comes to on
+// kernels that do not show that in a private network.
 func somaxconn() (int, error) {
 	const name = "/proc/sys/net/core/somaxconn"
 	text, err := os.ReadFile(name)
@@ -194,6 +195,9 @@ func (b *backlog) fill(n int) error {
 // its SYN was dropped. Once one has been, all are.
 func (f *full) connect(ctx context.Context, ticks <-chan time.Time) error {
 	c, err := openStream()
+	if errors.Is(err, syscall.EMFILE) {
+		err = fmt.Errorf("backlog %d: %w: raise the limit with ulimit -n", f.Backlog, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -285,12 +289,15 @@ func (b *backlog) letOneIn() (first []trace.Event, err error) {
 		case <-b.ctx.Done():
 			return nil, b.ctx.Err()
 		}
-		l, err := f.ask()
+		err := await(b.ctx, func() error {
+			l, err := f.ask()
+			if err == nil && l.Queue != f.Queue {
+				err = checkf("backlog %d: %d connections in the queue after one was accepted and one came; want %d", f.Backlog, l.Queue, f.Queue)
+			}
+			return err
+		})
 		if err != nil {
 			return nil, err
-		}
-		if l.Queue != f.Queue {
-			return nil, checkf("backlog %d: %d connections in the queue after one was accepted and one came; want %d", f.Backlog, l.Queue, f.Queue)
 		}
 		var events []trace.Event
 		err = b.rec.until(b.ctx, patience, "the waiting client's handshake", func() bool {
@@ -353,17 +360,15 @@ func (r *recorder) countSYNs(server decode.Endpoint) (first, again int) {
 }
 
 // count compares what the wire, the listeners and the kernel's counters say of
-// the dropped SYNs.
+// the dropped SYNs. One may have been under way, or not yet be captured.
 func (b *backlog) count(before kernel.Counters) (backlogTotals, error) {
 	totals := backlogTotals{Type: "backlog_counters", Somaxconn: b.somaxconn}
-	var dropped, wire int
-	deadline := time.Now().Add(patience)
-	for {
-		dropped, wire = 0, 0
+	err := await(b.ctx, func() error {
+		dropped, wire := 0, 0
 		for _, f := range b.full {
 			l, err := f.ask()
 			if err != nil {
-				return totals, err
+				return err
 			}
 			first, again := b.rec.countSYNs(f.server())
 			f.Dropped, f.Again = int(l.Drops), again
@@ -372,31 +377,32 @@ func (b *backlog) count(before kernel.Counters) (backlogTotals, error) {
 		}
 		after, err := kernel.ReadCounters()
 		if err != nil {
-			return totals, err
+			return err
 		}
 		totals.Overflows = after["TcpExtListenOverflows"] - before["TcpExtListenOverflows"]
 		totals.Drops = after["TcpExtListenDrops"] - before["TcpExtListenDrops"]
-		if wire == dropped && totals.Overflows == int64(dropped) && totals.Drops == int64(dropped) {
-			return totals, nil
-		}
-		// A SYN may have been under way, or not yet be captured.
-		if time.Now().After(deadline) {
-			return totals, checkf("dropped SYNs: %d on the wire, the listeners count %d, ListenOverflows %d, ListenDrops %d",
+		if wire != dropped || totals.Overflows != int64(dropped) || totals.Drops != int64(dropped) {
+			return checkf("dropped SYNs: %d on the wire, the listeners count %d, ListenOverflows %d, ListenDrops %d",
 				wire, dropped, totals.Overflows, totals.Drops)
 		}
-		if err := sleep(b.ctx, glance); err != nil {
-			return totals, err
-		}
-	}
+		return nil
+	})
+	return totals, err
 }
 
-// sleep waits for d, or the end of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// await looks again and again until a check no longer fails, and returns its
+// error if it goes on failing. It is for what the kernel gives no event for.
+func await(ctx context.Context, check func() error) error {
+	for deadline := time.Now().Add(patience); ; {
+		err := check()
+		if failed := (*CheckError)(nil); !errors.As(err, &failed) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(glance):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

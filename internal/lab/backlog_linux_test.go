@@ -11,8 +11,6 @@ import (
 	"finack/internal/privnet"
 )
 
-func TestMain(m *testing.M) { os.Exit(privnet.Main(m)) }
-
 // setSysctl sets a parameter of the private network until the test ends.
 func setSysctl(t *testing.T, name, value string) {
 	t.Helper()

@@ -38,7 +38,7 @@ type duplexResult struct {
 type oneWay struct {
 	From    string  `json:"from"`
 	Bytes   int     `json:"bytes"`       // while both flow
-	Seconds float64 `json:"duration"`    // of these, from the first write until the last is read
+	Seconds float64 `json:"duration"`    // of these, in seconds until the last is read
 	Alone   int     `json:"bytes_alone"` // after the other direction's end
 
 	from, to net.Conn

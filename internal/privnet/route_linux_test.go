@@ -124,6 +124,12 @@ func isSYNACK(p gopacket.Packet) bool {
 	return ok && tcp.SYN && tcp.ACK && tcp.Ack == spareISS+1 && tcp.DstPort == sparePort
 }
 
+// harden makes this thread's namespace a strict one: one that takes a packet
+// only where its answer would leave (rp_filter, ip-sysctl).
+func harden() error {
+	return os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("1"), 0)
+}
+
 // setForwarding makes this thread's namespace a router, as a new one is where
 // the first one is.
 func setForwarding() error {
@@ -144,6 +150,9 @@ func TestWireRoutesASpareAddress(t *testing.T) {
 	spare := netip.AddrPortFrom(netip.MustParseAddr("10.9.7.7"), sparePort)
 	var l net.Listener
 	err = w.B.Do(func() (err error) {
+		if err := harden(); err != nil {
+			return err
+		}
 		l, err = net.Listen("tcp4", netip.AddrPortFrom(w.B.Addr, 0).String())
 		return err
 	})
@@ -186,7 +195,7 @@ func TestWireRoutesNoIPv6(t *testing.T) {
 
 func TestRouteLoopback(t *testing.T) {
 	privnet.Require(t)
-	if err := setForwarding(); err != nil {
+	if err := errors.Join(setForwarding(), harden()); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ prefix, spare, listen string }{

@@ -39,7 +39,7 @@ type Rule struct {
 	Filter string  // in tcpdump's language, pcap-filter(7); "": every frame
 	Nth    uint64  // of the frames that match only this one, from 1; zero: all
 	Chance float64 // where Nth is zero: act on so many of them, as 0.01, chosen at random; zero: on all
-	Seed   uint64  // of Chance: the choice depends on the Seed and on how many frames matched before
+	Seed   uint64  // of Chance: it and the number of frames that matched before decide, in every rule alike
 
 	Drop      bool          // lose it
 	Delay     time.Duration // hold it back; others overtake it, but not those held back as long
