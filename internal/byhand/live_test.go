@@ -181,7 +181,7 @@ func (p *place) peerState(c *byhand.Conn) (state trace.State) {
 		const inetDiag = 4
 		ours := c.LocalAddr().(*net.TCPAddr).AddrPort()
 		req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, 0)
-		req.AddData(diagRequest{netip.AddrPortFrom(p.server, port), ours})
+		req.AddData(diagRequest{c.RemoteAddr().(*net.TCPAddr).AddrPort(), ours})
 		answers, err := req.Execute(inetDiag, 0)
 		if err == nil && len(answers) != 1 {
 			err = fmt.Errorf("%d answers", len(answers))
@@ -213,16 +213,17 @@ func (r diagRequest) Serialize() []byte {
 	return b
 }
 
-// awaitClosed waits until the listener's side of c is gone.
-func (p *place) awaitClosed(c *byhand.Conn) {
+// awaitPeer waits until the listener's side of c is in a state: LISTEN, when it
+// is gone.
+func (p *place) awaitPeer(c *byhand.Conn, want trace.State) {
 	p.t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Microsecond) {
 		state := p.peerState(c)
-		if state == trace.Listen {
+		if state == want {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatalf("after %v the peer of %v is still in %v", patience, c.LocalAddr(), state)
+			p.t.Fatalf("after %v the peer of %v is in %v, want %v", patience, c.LocalAddr(), state, want)
 		}
 	}
 }
@@ -237,12 +238,14 @@ func gone(list []kernel.Socket) bool {
 	return len(list) == 1
 }
 
-// watch traces in the network between the ends, loopback or the wire before it
+// watch traces connections to a port in the network between the ends, loopback or the wire before it
 // loses anything, until stop, which returns the verdicts. Every packet comes in
 // once at one of the interfaces there.
-func (p *place) watch() (stop func() []*trace.Conn) {
+func (p *place) watch(to uint16) (stop func() []*trace.Conn) {
 	t := p.t
-	src, err := capture.OpenLive(&capture.LiveConfig{Interface: "any", Filter: "inbound and tcp and host " + source.String(), Buffer: 8 << 20})
+	src, err := capture.OpenLive(&capture.LiveConfig{
+		Interface: "any", Filter: fmt.Sprintf("inbound and tcp and host %v and port %d", source, to), Buffer: 8 << 20,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,7 +340,7 @@ func TestByHandAThousandTimes(t *testing.T) {
 			t.Run(where.name+"/"+l.name, func(t *testing.T) {
 				p := where.make(t)
 				l.start(p)
-				stop := p.watch()
+				stop := p.watch(port)
 				h := p.listen(byhand.MachineConfig{RTO: 50 * time.Millisecond, MaxRTO: time.Second, Tries: 12})
 				rnd := rand.New(rand.NewPCG(1, 2))
 				again, began := 0, time.Now()
@@ -351,7 +354,7 @@ func TestByHandAThousandTimes(t *testing.T) {
 						t.Fatalf("connection %d: %v", i, err)
 					}
 					again += c.Status().Retransmits
-					p.awaitClosed(c)
+					p.awaitPeer(c, trace.Listen)
 				}
 				p.awaitSockets("at the end", gone)
 				t.Logf("%d connections in %v; %d segments sent again", times, time.Since(began).Round(time.Millisecond), again)
