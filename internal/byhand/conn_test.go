@@ -516,3 +516,30 @@ func TestManyAtOnce(t *testing.T) {
 	running.Wait()
 	p.awaitSockets("at the end", gone)
 }
+
+func TestIPv6(t *testing.T) {
+	privnet.Require(t)
+	remove, err := privnet.RouteLoopback(netip.MustParsePrefix("fd00:9:7::/64"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer remove()
+	a := listenOn(t, "[::1]:0")
+	h, err := byhand.Listen(&byhand.HostConfig{Addr: netip.MustParseAddr("fd00:9:7::7")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	c, err := h.Dial(t.Context(), a.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, c, "hello")
+	theirs := a.accept(t)
+	wantRead(t, theirs, "hello")
+	theirs.Close()
+	wantEOF(t, c)
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}

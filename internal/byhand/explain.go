@@ -154,6 +154,9 @@ func (s *Step) explainHeard() (list []string) {
 	if text := s.explainIgnored(); text != "" {
 		say("%s", text)
 	}
+	if len(list) == 0 {
+		say("It acknowledges nothing new; its window is %d.", s.Window)
+	}
 	return list
 }
 

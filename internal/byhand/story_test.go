@@ -510,6 +510,9 @@ func tell(t *testing.T, s story, iss, irs uint32) {
 	var heard Step
 	collect := func() {
 		m.Steps(func(st *Step) {
+			if st.Explain() == "" {
+				t.Errorf("nothing is said of %s", show(st))
+			}
 			if st.Sent {
 				sent = append(sent, *st)
 			} else {
