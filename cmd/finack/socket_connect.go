@@ -62,7 +62,10 @@ permitted, 6 refused, reset or unanswered.`,
 				return err
 			}
 			if len(args) == 0 {
-				return inPrivateNetwork(cmd, func() error { return lab.Connect(cmd.Context(), s.out, cfg) })
+				return runScenario(cmd, s, &o.output, func(style *lab.Config) error {
+					cfg.Config = *style
+					return lab.Connect(cmd.Context(), s.out, cfg)
+				})
 			}
 			if cfg.Elsewhere && cfg.ByHand {
 				fmt.Fprintf(s.err, "finack: sending to %v, which is not this host; it must have a way to %v here\n", cfg.Remote, cfg.Source)
@@ -87,8 +90,7 @@ permitted, 6 refused, reset or unanswered.`,
 	f.StringVar(&o.message, "message", "", "the message itself")
 	f.StringVar(&o.source, "source", "", "by hand: the `ADDRESS` to send from, none of this host's (default "+connectSource+")")
 	f.BoolVar(&o.toNetwork, "to-network", false, "by hand: HOST may be another host; needs --source")
-	f.BoolVar(&o.json, "json", false, "print JSON Lines")
-	f.StringVar(&o.color, "color", "auto", "colour: auto, always or never")
+	o.styleFlags(cmd)
 	cmd.MarkFlagsMutuallyExclusive("size", "message")
 	return cmd
 }

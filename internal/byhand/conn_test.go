@@ -543,3 +543,43 @@ func TestIPv6(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCorruptedSegments goes through a wire that turns a bit of every tenth
+// frame each way: what is damaged must be neither taken nor acknowledged.
+func TestCorruptedSegments(t *testing.T) {
+	privnet.Require(t)
+	w, err := privnet.NewWire(&privnet.WireConfig{Routed: network, Rules: []privnet.Rule{
+		{From: privnet.A, Chance: 0.1, Seed: 3, Corrupt: true},
+		{From: privnet.B, Chance: 0.1, Seed: 4, Corrupt: true},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	p := &place{t, "corrupting wire", w.B.Addr, w.A.Do, w.B.Do}
+	startGo(p)
+	var h *byhand.Host
+	if err := w.A.Do(func() (err error) {
+		h, err = byhand.Listen(&byhand.HostConfig{Addr: source, CheckSums: true, Conn: byhand.MachineConfig{RTO: 50 * time.Millisecond, Tries: 12}})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	message := make([]byte, 60_000)
+	for i := range message {
+		message[i] = byte(i >> 4)
+	}
+	c, err := echoOnce(h, netip.AddrPortFrom(p.server, port), message, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.awaitPeer(c, trace.Listen)
+	if st := c.Status(); st.Ignored == 0 || st.Retransmits == 0 {
+		t.Errorf("%d segments ignored, %d sent again; want some of each", st.Ignored, st.Retransmits)
+	}
+	stats, err := w.Stats()
+	if err != nil || stats.Rules[0].Corrupted == 0 || stats.Rules[1].Corrupted == 0 {
+		t.Errorf("%+v, %v", stats, err)
+	}
+}

@@ -91,9 +91,9 @@ func Connect(ctx context.Context, w io.Writer, cfg *ConnectConfig) (err error) {
 		defer func() { _ = stop() }() // what it says is shown
 	}
 	if cfg.ByHand && !cfg.Elsewhere {
-		unroute, err := privnet.RouteAddress(cfg.Source)
-		if err != nil {
-			return err
+		unroute, rerr := privnet.RouteAddress(cfg.Source)
+		if rerr != nil {
+			return rerr
 		}
 		defer func() { err = errors.Join(err, unroute()) }()
 	}
@@ -167,6 +167,8 @@ func (c *connection) byHand() (err error) {
 		return err
 	}
 	c.local = conn.LocalAddr()
+	stop := context.AfterFunc(c.ctx, func() { _ = conn.Abort() }) // so that nothing stays with the peer
+	defer stop()
 	if err := conn.Connect(c.ctx); err != nil {
 		return err
 	}
