@@ -383,14 +383,29 @@ func TestPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
+	var list []*byhand.Conn
 	for want := range 2 {
 		c, err := h.Dial(t.Context(), a.addr)
 		if err != nil || c.LocalAddr().(*net.TCPAddr).Port != 2000+want {
 			t.Fatalf("%v, %v", c.LocalAddr(), err)
 		}
+		list = append(list, c)
 	}
 	if _, err := h.Dial(t.Context(), a.addr); err == nil {
 		t.Error("a third connection from two ports")
+	}
+	// One of them ends: its port can be had again.
+	a.accept(t)
+	theirs := a.accept(t)
+	if err := list[1].CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	wantEOF(t, theirs)
+	theirs.Close()
+	awaitState(t, list[1], trace.TimeWait)
+	again, err := h.Dial(t.Context(), a.addr)
+	if err != nil || again.LocalAddr().(*net.TCPAddr).Port != 2001 || list[1].Status().State != trace.Closed {
+		t.Fatalf("%v, %v, and the old one is in %v", again.LocalAddr(), err, list[1].Status().State)
 	}
 	used := byhand.MachineConfig{Local: netip.AddrPortFrom(source, 2001)}
 	if _, err := h.Conn(a.addr, &used); err == nil {

@@ -184,18 +184,31 @@ func (h *Host) Conn(remote netip.AddrPort, cfg *MachineConfig) (*Conn, error) {
 	return c, nil
 }
 
-// freePort returns a port that has no connection to remote.
+// freePort returns a port that has no connection to remote. Where there is none
+// it takes the one that has been in TIME_WAIT for longest, as the ports go round.
 func (h *Host) freePort(remote netip.AddrPort) (uint16, error) {
 	first, last := h.cfg.Ports[0], h.cfg.Ports[1]
+	var old *Conn
 	for range int(last-first) + 1 {
 		if h.port++; h.port < first || h.port > last {
 			h.port = first
 		}
-		if h.conns[connKey{h.port, remote}] == nil {
+		c := h.conns[connKey{h.port, remote}]
+		if c == nil {
 			return h.port, nil
 		}
+		if old == nil && c.m.state == trace.TimeWait {
+			old = c
+		}
 	}
-	return 0, fmt.Errorf("no port of %v is free towards %v", h.cfg.Addr, remote)
+	if old == nil {
+		return 0, fmt.Errorf("no port of %v is free towards %v", h.cfg.Addr, remote)
+	}
+	old.m.Fail(nil)
+	h.remove(old)
+	old.wake()
+	h.port = old.key.port
+	return h.port, nil
 }
 
 // forget takes c from its host.
@@ -325,11 +338,18 @@ func (h *Host) advance(now time.Time) {
 		return
 	}
 	h.due = time.Time{}
-	_ = h.in.SetReadDeadline(time.Time{})
 	for _, c := range h.conns {
-		c.m.Advance(now)
-		h.pass(c)
+		next := c.m.Next()
+		switch {
+		case next.IsZero():
+		case !now.Before(next):
+			c.m.Advance(now)
+			h.pass(c)
+		case h.due.IsZero() || next.Before(h.due):
+			h.due = next
+		}
 	}
+	_ = h.in.SetReadDeadline(h.due)
 }
 
 // Strays is how many segments came for the address that belong to no connection.

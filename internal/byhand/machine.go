@@ -43,8 +43,8 @@ type MachineConfig struct {
 	MaxRTO time.Duration // 5 s
 	Tries  int           // how often a segment is sent again before the connection is given up; 8
 
-	// TimeWait is 2MSL, how long TIME_WAIT lasts. 3 s, for four retransmissions
-	// of a FIN by Linux; on a private network nothing lives longer.
+	// TimeWait is 2MSL, how long TIME_WAIT lasts. 60 s, as on Linux: after a
+	// few losses a peer waits for seconds before it sends its FIN again.
 	TimeWait time.Duration
 
 	// Quiet has the machine send nothing by itself: no ACK, no data, no
@@ -59,8 +59,7 @@ const (
 	defaultMaxRTO = 5 * time.Second
 	defaultTries  = 8
 
-	// DefaultTimeWait is how long TIME_WAIT lasts where nothing else is said.
-	DefaultTimeWait = 3 * time.Second
+	defaultTimeWait = 60 * time.Second // 2 MSL
 
 	peerMSS       = 536     // where the peer names none (RFC 9293 section 3.7.1)
 	leastMSS      = 64      // of a peer: a hostile one would have us send a segment for each byte
@@ -77,7 +76,7 @@ func (c *MachineConfig) defaults() {
 	setDefault(&c.RTO, defaultRTO)
 	setDefault(&c.MaxRTO, max(defaultMaxRTO, c.RTO))
 	setDefault(&c.Tries, defaultTries)
-	setDefault(&c.TimeWait, DefaultTimeWait)
+	setDefault(&c.TimeWait, defaultTimeWait)
 }
 
 func setDefault[T comparable](v *T, def T) {

@@ -51,7 +51,7 @@ var stories = []story{
 		< FIN,ACK seq=65 ack=66 ; takes FIN
 		> ACK seq=66 ack=66 ; acks FIN
 		= TIME_WAIT
-		wait 2.9s
+		wait 59.9s
 		= TIME_WAIT
 		wait 200ms
 		= CLOSED`},
@@ -155,14 +155,14 @@ var stories = []story{
 		> FIN,ACK seq=1 ack=1
 		< FIN,ACK seq=1 ack=2 ; gets FIN,takes FIN
 		> ACK seq=2 ack=2 ; acks FIN
-		wait 2s
+		wait 59s
 		< FIN,ACK seq=1 ack=2 ; repeated
 		> ACK seq=2 ack=2 ; repeats
-		wait 2s
+		wait 59s
 		< FIN,ACK seq=1 ack=2 ; repeated
 		> ACK seq=2 ack=2 ; repeats
 		= TIME_WAIT
-		wait 3s
+		wait 60s
 		= CLOSED`},
 	{name: "the peer closes first", prose: "CLOSE_WAIT until we close, too; the peer has TIME_WAIT.", text: established + `
 		< FIN,ACK seq=1 ack=1 ; takes FIN

@@ -47,6 +47,9 @@ const (
 	connectTime = 10 * time.Second
 	// connectTries are the retransmissions by hand: 11 s in all.
 	connectTries = 5
+	// farewell is how long TIME_WAIT is kept for a peer that nobody can ask
+	// whether it is gone.
+	farewell = 10 * time.Second
 	// laterClose is what makes a close one of four steps: Linux acknowledges
 	// the FIN alone within 40 ms.
 	laterClose = 80 * time.Millisecond
@@ -176,7 +179,13 @@ func (c *connection) byHand() (err error) {
 		return errors.Join(err, conn.Abort()) // of a connection that is over, nothing
 	}
 	if c.cfg.Elsewhere {
-		return h.Wait(c.ctx) // a FIN that comes again must be answered, and nobody says whether one will
+		// A FIN that comes again must be answered, and nobody says whether one will.
+		ctx, cancel := context.WithTimeout(c.ctx, farewell)
+		defer cancel()
+		if err := h.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		return nil
 	}
 	return c.peerGone()
 }
@@ -334,9 +343,6 @@ func (c *connection) show(w io.Writer, events []trace.Event) error {
 		if e.Kind == trace.SegmentSeen {
 			buf = appendWrapped(buf, explainColumn, c.explain(e))
 		}
-	}
-	if c.cfg.ByHand && v.States[trace.Client] == trace.TimeWait {
-		v.WaitLeft = byhand.DefaultTimeWait // ours is not the kernel's
 	}
 	how, where, _ := strings.Cut(string(c.text.AppendOutcome(nil, v)), "; ")
 	buf = fmt.Appendf(buf, " %s\n %s\n", how, where)
