@@ -575,7 +575,9 @@ func TestCorruptedSegments(t *testing.T) {
 	startGo(p)
 	var h *byhand.Host
 	if err := w.A.Do(func() (err error) {
-		h, err = byhand.Listen(&byhand.HostConfig{Addr: source, CheckSums: true, Conn: byhand.MachineConfig{RTO: 50 * time.Millisecond, Tries: 12}})
+		h, err = byhand.Listen(&byhand.HostConfig{
+			Addr: source, CheckSums: true, CloseTimeout: patience, Conn: byhand.MachineConfig{RTO: 50 * time.Millisecond, Tries: 12},
+		})
 		return err
 	}); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(privnet.Main(m)) }
 
 const (
-	patience = 20 * time.Second // for what takes milliseconds, or a few retransmissions
+	patience = time.Minute // for what takes milliseconds, or a few retransmissions
 	port     = 7007
 )
 
@@ -277,7 +277,7 @@ func (p *place) watch(to uint16) (stop func() []*trace.Conn) {
 func (p *place) listen(conn byhand.MachineConfig) *byhand.Host {
 	var h *byhand.Host
 	if err := p.here(func() (err error) {
-		h, err = byhand.Listen(&byhand.HostConfig{Addr: source, Conn: conn})
+		h, err = byhand.Listen(&byhand.HostConfig{Addr: source, CloseTimeout: patience, Conn: conn})
 		return err
 	}); err != nil {
 		p.t.Fatal(err)

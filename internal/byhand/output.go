@@ -85,8 +85,8 @@ func (m *Machine) sendData(now time.Time, force bool) {
 			s.Flags |= decode.FIN
 			m.sentFIN()
 		}
-		m.advance(now, s, why, from)
-		m.answer = 0 // it rides on this
+		m.advance(now, s, why|m.answer, from)
+		m.answer = 0 // it rode on this
 	}
 }
 

@@ -400,13 +400,20 @@ var stories = []story{
 		< FIN,PSH,ACK seq=101 ack=2 len=99 ; gets FIN,takes data,takes FIN
 		> ACK seq=2 ack=201 win=100 ; acks data,acks FIN
 		= TIME_WAIT`, cfg: MachineConfig{Window: 100}},
-	{name: "a write before the connection is there", prose: "It goes with the handshake's last ACK, and so does the FIN behind it.", text: `
+	{name: "a write before the connection is there", prose: "It goes with the handshake's last ACK.", text: `
 		open
 		> SYN seq=0
 		write 4
 		< SYN,ACK seq=0 ack=1 ; gets SYN,takes SYN
-		> PSH,ACK seq=1 ack=1 len=4
+		> PSH,ACK seq=1 ack=1 len=4 ; acks SYN
 		= ESTABLISHED`},
+	{name: "an ACK that rides", prose: "What opens the window is acknowledged by what goes through it.", text: established + `
+		< ACK seq=1 ack=1 win=0
+		write 5
+		close
+		< FIN,PSH,ACK seq=1 ack=1 len=2 win=9 ; takes data,takes FIN
+		> FIN,PSH,ACK seq=1 ack=4 len=5 ; acks data,acks FIN
+		= LAST_ACK`},
 	{name: "closed before the connection is there", prose: "RFC 9293 section 3.10.4: the attempt is given up; a late answer changes nothing.", text: `
 		open
 		> SYN seq=0
