@@ -515,6 +515,7 @@ func tell(t *testing.T, s story, iss, irs uint32) {
 	now := time.Unix(1_000_000_000, 0)
 	var sent []Step
 	var heard Step
+	read := 0 // of the peer's stream
 	collect := func() {
 		m.Steps(func(st *Step) {
 			if st.Explain() == "" {
@@ -550,8 +551,14 @@ func tell(t *testing.T, s story, iss, irs uint32) {
 				t.Fatalf("%s: took %d", line, got)
 			}
 		case "read":
-			if got := m.Read(now, make([]byte, atoi(t, rest))); got != atoi(t, rest) {
+			b := make([]byte, atoi(t, rest))
+			if got := m.Read(now, b); got != len(b) {
 				t.Fatalf("%s: read %d", line, got)
+			}
+			for i := range b {
+				if read++; b[i] != byte(read) {
+					t.Fatalf("%s: byte %d of the stream is %d", line, read, b[i])
+				}
 			}
 		case "close":
 			m.CloseWrite(now)
@@ -657,6 +664,13 @@ func parse(t *testing.T, text string, sender, receiver uint32) decode.Packet {
 			p.Segment.Ack = n + receiver
 		case "len":
 			p.Len, p.Payload = int(n), make([]byte, n)
+			first := p.Segment.Seq - sender
+			if p.Segment.Flags.Has(decode.SYN) {
+				first++
+			}
+			for i := range p.Payload {
+				p.Payload[i] = byte(first) + byte(i) // its number, counted from the ISS
+			}
 		case "win":
 			p.Segment.Window = uint16(n)
 		case "mss":
