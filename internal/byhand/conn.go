@@ -42,7 +42,7 @@ func (c *Conn) Read(b []byte) (n int, err error) {
 		case st.FINReceived:
 			return false, io.EOF
 		case c.m.Over():
-			return false, cmpErr(st.Err)
+			return false, orClosed(st.Err)
 		}
 		return false, nil
 	})
@@ -61,7 +61,7 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 		case c.closed || c.m.closing:
 			return false, net.ErrClosed
 		case c.m.Over():
-			return false, cmpErr(st.Err)
+			return false, orClosed(st.Err)
 		}
 		n += c.m.Write(time.Now(), b[n:])
 		return n == len(b), nil
@@ -69,8 +69,8 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	return n, c.opError("write", err)
 }
 
-// cmpErr is the error of a connection that has ended without one.
-func cmpErr(err error) error {
+// orClosed is the error of a connection that has ended without one.
+func orClosed(err error) error {
 	if err == nil {
 		return net.ErrClosed
 	}
@@ -145,7 +145,7 @@ func (c *Conn) Await(ctx context.Context, done func(*Status) bool) (Status, erro
 			return true, nil
 		}
 		if c.m.Over() {
-			return false, cmpErr(st.Err)
+			return false, orClosed(st.Err)
 		}
 		return false, nil
 	})
