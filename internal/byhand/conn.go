@@ -30,7 +30,7 @@ var _ net.Conn = (*Conn)(nil)
 // Read returns data in order, io.EOF after the peer's FIN, and what ended the
 // connection otherwise.
 func (c *Conn) Read(b []byte) (n int, err error) {
-	err = c.await(nil, &c.readBy, func() (bool, error) {
+	err = c.await(context.Background(), &c.readBy, func() (bool, error) {
 		if c.closed {
 			return false, net.ErrClosed
 		}
@@ -55,7 +55,7 @@ func (c *Conn) Read(b []byte) (n int, err error) {
 // Write sends b. It returns when all of it is on its way or waits for the
 // peer's window, not when it is acknowledged.
 func (c *Conn) Write(b []byte) (n int, err error) {
-	err = c.await(nil, &c.writeBy, func() (bool, error) {
+	err = c.await(context.Background(), &c.writeBy, func() (bool, error) {
 		st := c.m.Status()
 		switch {
 		case c.closed || c.m.closing:
@@ -69,7 +69,7 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	return n, c.opError("write", err)
 }
 
-// orClosed is the error of a connection that has ended without one.
+// orClosed returns err, net.ErrClosed where a connection has ended without one.
 func orClosed(err error) error {
 	if err == nil {
 		return net.ErrClosed
@@ -101,7 +101,7 @@ func (c *Conn) Close() error {
 	c.host.mu.Unlock()
 
 	by := now.Add(c.host.cfg.CloseTimeout)
-	err := c.await(nil, &by, func() (bool, error) {
+	err := c.await(context.Background(), &by, func() (bool, error) {
 		st := c.m.Status()
 		return st.State == trace.TimeWait || st.State == trace.Closed, st.Err
 	})
@@ -214,9 +214,6 @@ func (c *Conn) do(op string, f func()) error {
 // await waits until f, called with the host's lock, returns true or an error;
 // at most until ctx ends, *by is over, or the host is closed. by may be moved meanwhile.
 func (c *Conn) await(ctx context.Context, by *time.Time, f func() (bool, error)) error {
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
