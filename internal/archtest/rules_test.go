@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"internal/pcapfilter": {},
 	"internal/echo":       {},
 	"internal/craft":      {"decode"},
+	"internal/probe":      {"capture", "decode", "raw", "trace", "internal/craft", "internal/render"}, // sends crafted packets and pairs them with their answers
 }
 
 // A rule finds what must not be in a file.
