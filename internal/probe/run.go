@@ -120,8 +120,8 @@ func (p *Prober) Close() error {
 type Result struct {
 	Sent     int
 	Answered int
-	Unseen   int // sent, but not seen on the wire: something on this host dropped them
-	Lost     uint64
+	Unseen   int    // sent, but not seen on the wire: dropped on this host, or still waiting for a neighbour's address (ARP)
+	Lost     uint64 // frames that the capture was too slow for
 	RTT      Times
 	Meanings []Meaning // of the first answers, and of silence, the most frequent first
 }

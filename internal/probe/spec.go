@@ -62,14 +62,16 @@ func (t Target) String() string {
 // ParseSource reads ADDRESS, ADDRESS:PORT or :PORT; what is not given is the
 // zero value.
 func ParseSource(s string) (netip.Addr, uint16, error) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return addr.Unmap(), 0, nil
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap(), ap.Port(), nil
+	}
 	if port, ok := strings.CutPrefix(s, ":"); ok {
 		if n, err := strconv.ParseUint(port, 10, 16); err == nil {
 			return netip.Addr{}, uint16(n), nil
 		}
-	} else if addr, err := netip.ParseAddr(s); err == nil {
-		return addr.Unmap(), 0, nil
-	} else if ap, err := netip.ParseAddrPort(s); err == nil {
-		return ap.Addr().Unmap(), ap.Port(), nil
 	}
 	return netip.Addr{}, 0, fmt.Errorf("source %q: want ADDRESS, ADDRESS:PORT or :PORT, an IPv6 address with a port in brackets", s)
 }

@@ -3,7 +3,6 @@ package probe
 import (
 	"fmt"
 	"strconv"
-	"strings"
 
 	"finack/decode"
 	"finack/internal/render"
@@ -61,14 +60,13 @@ func (t *Text) AppendResult(dst []byte, r *Result) []byte {
 		}
 		dst = append(append(dst, m.Text...), '\n')
 	}
-	words := []string{fmt.Sprintf("%d sent", r.Sent), fmt.Sprintf("%d answered", r.Answered)}
 	if r.Unseen > 0 {
-		words = append(words, fmt.Sprintf("%d not seen on the wire: dropped on this host", r.Unseen))
+		dst = fmt.Appendf(dst, "%d not seen on the wire: dropped on this host, or no neighbour's address is known\n", r.Unseen)
 	}
 	if r.Lost > 0 {
-		words = append(words, fmt.Sprintf("%d frames lost by the capture", r.Lost))
+		dst = fmt.Appendf(dst, "%d frames lost by the capture: there may be more answers\n", r.Lost)
 	}
-	dst = append(dst, strings.Join(words, ", ")...)
+	dst = fmt.Appendf(dst, "%d sent, %d answered", r.Sent, r.Answered)
 	if r.Answered > 0 {
 		dst = fmt.Appendf(dst, "; round trip min %s, p50 %s, max %s",
 			render.Duration(r.RTT.Min), render.Duration(r.RTT.P50), render.Duration(r.RTT.Max))
