@@ -38,9 +38,9 @@ RST, which is shown. It computes an IPv4 header's checksum itself (raw(7)), so t
 only --dry-run shows a wrong one.
 
 Nothing is sent that leaves this host, or is answered elsewhere, unless --to-network
-is given; at most 100 packets a second, and 10000 in all. In a private network there
-are no such bounds. It needs CAP_NET_RAW (sudo, or setcap on the binary); --dry-run
-needs nothing.`,
+is given, and no more than 100 packets a second; in a private network anything goes.
+A run has 10000 packets at most. It needs CAP_NET_RAW (sudo, or setcap on the
+binary); --dry-run needs nothing.`,
 		Example: `  sudo finack socket send tcp://127.0.0.1:80
   sudo finack socket send tcp://[::1]:80 --flags FIN,PSH,URG -c 3 --interval 50ms
   sudo finack socket send udp://127.0.0.1:7 --size 4000 --fragment 576

@@ -33,7 +33,8 @@ type Event struct {
 // probe is a packet that was sent.
 type probe struct {
 	packet     decode.Packet    // what is expected on the wire, without payload
-	at         decode.Timestamp // when it passed the wire, or was given to the kernel
+	given      time.Time        // to the kernel
+	at         decode.Timestamp // when it passed the wire; until that is known, given
 	seen       bool             // it passed the wire
 	answered   bool
 	answer     decode.Packet // the last one
@@ -50,9 +51,9 @@ type pairing struct {
 }
 
 // add notes that the packet in these fragments was given to the kernel.
-func (m *pairing) add(fragments [][]byte, now decode.Timestamp) {
+func (m *pairing) add(fragments [][]byte, now time.Time) {
 	first := fragments[0]
-	pr := probe{at: now, fragments: len(fragments), payloadLen: len(m.spec.Payload)}
+	pr := probe{given: now, at: decode.TimestampOf(now), fragments: len(fragments), payloadLen: len(m.spec.Payload)}
 	f := decode.Frame{Link: decode.LinkRaw, Data: first, Wire: len(first)}
 	_ = m.dec.Decode(&f, &pr.packet) // what it cannot read it will not read on the wire either
 	pr.packet.Payload = nil

@@ -48,7 +48,7 @@ func (st *stage) give() [][]byte {
 	if err != nil {
 		st.t.Fatal(err)
 	}
-	st.m.add(parts, st.now)
+	st.m.add(parts, st.now.Time())
 	return parts
 }
 

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// What may be sent without asking twice.
+// How much may be sent.
 const (
-	MaxRate  = 100    // packets a second, each fragment counted
-	MaxCount = 10_000 // packets a run
+	MaxRate  = 100    // packets a second outside of a private network, each fragment counted
+	MaxCount = 10_000 // packets a run, all of which are remembered
 )
 
 // Policy guards what is not ours: the networks around this host.
 type Policy struct {
-	Private   bool // this is a private network: anything may be sent, at any rate
+	Private   bool // this is a private network: anything may go anywhere, at any rate
 	ToNetwork bool // the user has said that it may leave this host
 
 	// Local reports whether an address is this host's. nil: ask the kernel.
@@ -25,11 +25,11 @@ type Policy struct {
 // Check returns why a run is refused: packets that would leave this host, or
 // whose answers would; too many; too fast.
 func (p *Policy) Check(cfg *Config) error {
+	if cfg.Count > MaxCount {
+		return fmt.Errorf("--count %d: %d is the most", cfg.Count, MaxCount)
+	}
 	if p.Private {
 		return nil
-	}
-	if cfg.Count > MaxCount {
-		return fmt.Errorf("--count %d: %d is the most outside of a private network", cfg.Count, MaxCount)
 	}
 	fragments, err := cfg.Build(0)
 	if err != nil {

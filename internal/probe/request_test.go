@@ -240,7 +240,8 @@ func TestPolicy(t *testing.T) {
 		{Policy{ToNetwork: true}, "192.0.2.8", "192.0.2.1", 2, 9 * time.Millisecond, 0, "--interval 9ms: must be at least 10ms: 100 packets a second are the most", true},
 		{Policy{ToNetwork: true}, "192.0.2.8", "192.0.2.1", 10_001, time.Second, 0, "--count 10001: 10000 is the most", true},
 		{Policy{}, "127.0.0.1", "127.0.0.1", 2, 10 * time.Millisecond, 68, "--interval 10ms: must be at least 220ms", false},
-		{Policy{Private: true}, "192.0.2.8", "192.0.2.1", 10_001, 0, 68, "", false},
+		{Policy{Private: true}, "192.0.2.8", "192.0.2.1", 10_000, 0, 68, "", false},
+		{Policy{Private: true}, "192.0.2.8", "192.0.2.1", 10_001, 0, 0, "--count 10001: 10000 is the most", false},
 	} {
 		tt.policy.Local = here
 		cfg := &Config{Count: tt.count, Interval: tt.interval, Spec: Spec{

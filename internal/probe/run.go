@@ -259,7 +259,7 @@ func (r *run) one() error {
 	if err != nil {
 		return err
 	}
-	r.pair.add(fragments, decode.TimestampOf(time.Now()))
+	r.pair.add(fragments, time.Now())
 	for _, b := range fragments {
 		if err := r.write(b); err != nil {
 			r.pair.probes = r.pair.probes[:len(r.pair.probes)-1]
@@ -309,6 +309,7 @@ func (r *run) result() *Result {
 		slices.Sort(r.rtts)
 		res.RTT = Times{r.rtts[0], r.rtts[(n-1)/2], r.rtts[n-1]}
 	}
+	now := time.Now()
 	order := map[string]int{}
 	for i := range r.pair.probes {
 		pr := &r.pair.probes[i]
@@ -317,8 +318,8 @@ func (r *run) result() *Result {
 		}
 		text := r.meanings[i+1]
 		if !pr.answered {
-			if r.live == nil {
-				continue
+			if r.live == nil || now.Sub(pr.given) < r.cfg.Timeout {
+				continue // it was not waited for
 			}
 			text = r.cfg.silence(r.cfg.Timeout)
 		}

@@ -26,12 +26,7 @@ func (t *Text) AppendPacket(dst []byte, e *trace.Event, note string) []byte {
 		dst = t.numbers(dst, e)
 	case trace.ICMPSeen:
 		dst = t.color(dst, red)
-		dst = append(dst, "ICMP"...)
-		if e.IPv6 {
-			dst = append(dst, "v6"...)
-		}
-		dst = append(dst, ' ')
-		dst = appendICMPMeaning(dst, e)
+		dst = appendICMPWords(dst, e)
 		dst = t.color(dst, plain)
 	default:
 		if e.Proto == decode.ProtoUDP || echo(e.Proto) {
@@ -50,8 +45,13 @@ func (t *Text) AppendPacket(dst []byte, e *trace.Event, note string) []byte {
 	return append(dst, '\n')
 }
 
-// appendICMPMeaning appends what an ICMP message says, or its numbers.
-func appendICMPMeaning(dst []byte, e *trace.Event) []byte {
+// appendICMPWords appends what an ICMP message says, or its numbers.
+func appendICMPWords(dst []byte, e *trace.Event) []byte {
+	dst = append(dst, "ICMP"...)
+	if e.IPv6 {
+		dst = append(dst, "v6"...)
+	}
+	dst = append(dst, ' ')
 	if m := ICMPMeaning(e.ICMPType, e.ICMPCode, e.IPv6); m != "" {
 		return append(dst, m...)
 	}

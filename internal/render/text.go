@@ -169,12 +169,7 @@ func (t *Text) transition(dst []byte, e *trace.Event) []byte {
 
 func (t *Text) icmp(dst []byte, e *trace.Event) []byte {
 	dst = t.begin(dst, e)
-	dst = append(dst, "! ICMP"...)
-	if e.IPv6 {
-		dst = append(dst, "v6"...)
-	}
-	dst = append(dst, ' ')
-	dst = appendICMPMeaning(dst, e)
+	dst = appendICMPWords(append(dst, "! "...), e)
 	if e.Conn != 0 {
 		dst = append(dst, ": answers a packet of the "...)
 		dst = append(dst, e.From.String()...)
