@@ -23,26 +23,26 @@ func newSocketSend(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "send TARGET",
 		Short: "Send packets made by hand and show what answers them",
-		Long: `send makes packets field by field, sends them through a raw socket and shows what
-answers: a segment, a datagram, an echo reply, or an ICMP error that quotes them.
-Times are the kernel's, of the packets on the wire. TARGET is tcp://ADDRESS:PORT,
-udp://ADDRESS:PORT, icmp://ADDRESS (an echo request) or ip://ADDRESS with
---protocol. Names are not resolved.
+		Long: `send makes packets field by field, sends them through a raw socket and shows
+what answers: a segment, a datagram, an echo reply, or an ICMP error that quotes
+them. Times are the kernel's, of the packets on the wire. TARGET is
+tcp://ADDRESS:PORT, udp://ADDRESS:PORT, icmp://ADDRESS (an echo request) or
+ip://ADDRESS with --protocol. Names are not resolved.
 
-What is not said is chosen: the source address by the route; source port, sequence
-number and identifiers at random. Of several packets the source ports count up,
-unless --source has one; so do ICMP's sequence numbers.
+What is not said is chosen: the source address by the route; source port,
+sequence number and identifiers at random. Of several packets the source ports
+count up, unless --source has one; so do ICMP's sequence numbers.
 
-The kernel knows nothing of a connection made by hand: it answers the SYN+ACK with a
-RST, which is shown. It computes an IPv4 header's checksum itself (raw(7)), so that
-only --dry-run shows a wrong one.
+The kernel knows nothing of a connection made by hand: it answers the SYN+ACK
+with a RST, which is shown. It computes an IPv4 header's checksum itself
+(raw(7)): only --dry-run shows a wrong one.
 
-Nothing is sent that leaves this host, or is answered elsewhere, unless --to-network
-is given, and no more than 100 packets a second; in a private network anything goes.
-A run has 10000 packets at most. It needs CAP_NET_RAW (sudo, or setcap on the
-binary); --dry-run needs nothing.`,
+Nothing is sent that leaves this host, or is answered elsewhere, unless
+--to-network is given, and no more than 100 packets a second; in a private
+network anything goes. A run has 10000 packets at most. It needs CAP_NET_RAW
+(sudo, or setcap on the binary); --dry-run needs nothing.`,
 		Example: `  sudo finack socket send tcp://127.0.0.1:80
-  sudo finack socket send tcp://[::1]:80 --flags FIN,PSH,URG -c 3 --interval 50ms
+  sudo finack socket send tcp://[::1]:80 --flags FIN,PSH,URG --count 3
   sudo finack socket send udp://127.0.0.1:7 --size 4000 --fragment 576
   finack socket send tcp://10.0.0.2:80 --options 'mss 1460,sackOK' --dry-run`,
 		Args: usageArgs(cobra.ExactArgs(1)),
@@ -60,20 +60,20 @@ binary); --dry-run needs nothing.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&req.Flags, "flags", "SYN", "TCP `FLAGS`, as in FIN,ACK or F. or 0x29; none")
+	f.StringVar(&req.Flags, "flags", "SYN", "`FLAGS`, as in FIN,ACK or F. or 0x29, or none")
 	f.Uint32Var(&req.Seq, "seq", 0, "sequence `NUMBER` of TCP (random) or ICMP (from 1)")
 	f.Uint32Var(&req.Ack, "ack", 0, "acknowledgment `NUMBER`")
 	f.Uint16Var(&req.Window, "window", 64240, "window in `BYTES`, as sent")
-	f.StringVar(&req.Options, "options", "", "TCP `OPTIONS`: mss N, wscale N, sackOK, sack A:B,\nTS val N ecr N, FO [COOKIE], nop, eol, KIND:HEX")
+	f.StringVar(&req.Options, "options", "", "TCP `OPTIONS`: mss N,wscale N,sackOK,sack A:B,\nTS val N ecr N,FO [COOKIE],nop,eol,KIND:HEX")
 	f.Uint16Var(&req.Urgent, "urgent", 0, "urgent `POINTER`")
-	f.StringVar(&req.Sum, "checksum", "right", "TCP, UDP, ICMP checksum: `KIND` right, wrong, zero")
+	f.StringVar(&req.Sum, "checksum", "right", "`KIND`: right, wrong or zero")
 	f.StringVar(&req.Source, "source", "", "`ADDRESS`, ADDRESS:PORT or :PORT to send from")
 	f.Uint8Var(&req.TTL, "ttl", 64, "time to live, or hop limit: `HOPS`")
 	f.Uint8Var(&req.TOS, "tos", 0, "type of service, or traffic class: `BYTE`")
 	f.Uint16Var(&req.ID, "id", 0, "IPv4 identification `NUMBER` (random)")
 	f.BoolVar(&req.DF, "df", false, "IPv4: don't fragment")
 	f.Uint32Var(&req.FlowLabel, "flow-label", 0, "IPv6 flow label `NUMBER`")
-	f.StringVar(&req.IPSum, "ip-checksum", "right", "IPv4 header's: `KIND`; others only with --dry-run")
+	f.StringVar(&req.IPSum, "ip-checksum", "right", "`KIND` of the IPv4 header's")
 	f.Uint8Var(&req.Protocol, "protocol", 0, "of ip://: the payload's IP protocol `NUMBER`")
 	f.StringVar(&req.Text, "payload", "", "payload: `TEXT`")
 	f.StringVar(&req.Hex, "payload-hex", "", "payload: `BYTES` in hexadecimal")
