@@ -60,7 +60,7 @@ network anything goes. A run has 10000 packets at most. It needs CAP_NET_RAW
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&req.Flags, "flags", "SYN", "`FLAGS`, as in FIN,ACK or F. or 0x29, or none")
+	f.StringVar(&req.Flags, "flags", "SYN", "`FLAGS`: FIN,ACK or F. or 0x29 or none")
 	f.Uint32Var(&req.Seq, "seq", 0, "sequence `NUMBER` of TCP (random) or ICMP (from 1)")
 	f.Uint32Var(&req.Ack, "ack", 0, "acknowledgment `NUMBER`")
 	f.Uint16Var(&req.Window, "window", 64240, "window in `BYTES`, as sent")

@@ -31,11 +31,11 @@ type jsonPacket struct {
 	ICMPCode  *uint8   `json:"icmp_code,omitempty"`
 	ICMPID    *uint16  `json:"icmp_id,omitempty"`
 	ICMPSeq   *uint16  `json:"icmp_seq,omitempty"`
-	Says      string   `json:"says,omitempty"`
+	Meaning   string   `json:"meaning,omitempty"`
 	Len       int      `json:"len"`
 	Fragments int      `json:"fragments,omitempty"`
 	Again     bool     `json:"again,omitempty"`
-	Meaning   string   `json:"meaning,omitempty"`
+	Proves    string   `json:"proves,omitempty"`
 }
 
 // AppendEvent appends the object of a packet.
@@ -45,7 +45,7 @@ func (JSON) AppendEvent(dst []byte, e *Event) []byte {
 		Type: [...]string{"sent", "answer", "kernel_reset"}[e.Kind], N: e.N,
 		Time: p.Time.Time().Format(time.RFC3339Nano),
 		From: end(p, p.Src), To: end(p, p.Dst), Protocol: protocol(p.Proto),
-		Len: p.Len, Again: e.Again, Meaning: e.Meaning,
+		Len: p.Len, Again: e.Again, Proves: e.Proves,
 	}
 	switch p.Proto {
 	case decode.ProtoTCP:
@@ -56,7 +56,7 @@ func (JSON) AppendEvent(dst []byte, e *Event) []byte {
 		}
 	case decode.ProtoICMP, decode.ProtoICMPv6:
 		o.ICMPType, o.ICMPCode = &p.ICMP.Type, &p.ICMP.Code
-		o.Says = render.ICMPMeaning(p.ICMP.Type, p.ICMP.Code, p.Version == 6)
+		o.Meaning = render.ICMPMeaning(p.ICMP.Type, p.ICMP.Code, p.Version == 6)
 		if p.ICMP.Echo {
 			o.ICMPID, o.ICMPSeq = &p.ICMP.ID, &p.ICMP.Seq
 		}
@@ -94,7 +94,7 @@ type jsonResult struct {
 	NotSeen  int           `json:"not_seen,omitempty"`
 	Dropped  uint64        `json:"dropped,omitempty"`
 	RTT      *jsonTimes    `json:"rtt,omitempty"`
-	Meanings []jsonMeaning `json:"meanings,omitempty"`
+	Outcomes []jsonOutcome `json:"outcomes,omitempty"`
 }
 
 type jsonTimes struct {
@@ -103,9 +103,9 @@ type jsonTimes struct {
 	Max float64 `json:"max"`
 }
 
-type jsonMeaning struct {
+type jsonOutcome struct {
 	N       int    `json:"n"`
-	Meaning string `json:"meaning"`
+	Outcome string `json:"outcome"`
 }
 
 // AppendResult appends the object that closes a run.
@@ -114,8 +114,8 @@ func (JSON) AppendResult(dst []byte, r *Result) []byte {
 	if r.Answered > 0 {
 		o.RTT = &jsonTimes{r.RTT.Min.Seconds(), r.RTT.P50.Seconds(), r.RTT.Max.Seconds()}
 	}
-	for _, m := range r.Meanings {
-		o.Meanings = append(o.Meanings, jsonMeaning{m.N, m.Text})
+	for _, m := range r.Outcomes {
+		o.Outcomes = append(o.Outcomes, jsonOutcome{m.N, m.Text})
 	}
 	return appendJSON(dst, o)
 }

@@ -92,7 +92,7 @@ func TestOnTheWireIsWhatADryRunShows(t *testing.T) {
 				}
 				return nil
 			})
-			if err != nil || res.Sent != 3 || shown != 3 || res.Unseen != 0 || len(res.Meanings) != 0 {
+			if err != nil || res.Sent != 3 || shown != 3 || res.Unseen != 0 || len(res.Outcomes) != 0 {
 				t.Errorf("%s: %+v, %v", r.Target, res, err)
 			}
 			for n := range cfg.Count {
@@ -139,7 +139,7 @@ func TestTheKernelAnswers(t *testing.T) {
 		r := ask("tcp://"+open, nil)
 		r.Count, r.Interval = 3, 10*time.Millisecond
 		res, events := live(t, r, directly)
-		if res.Sent != 3 || res.Answered != 3 || res.Unseen != 0 || len(res.Meanings) != 1 || res.Meanings[0] != (Meaning{meansOpen, 3}) {
+		if res.Sent != 3 || res.Answered != 3 || res.Unseen != 0 || len(res.Outcomes) != 1 || res.Outcomes[0] != (Outcome{meansOpen, 3}) {
 			t.Errorf("%s: %+v", open, res)
 		}
 		if res.RTT.Min <= 0 || res.RTT.P50 < res.RTT.Min || res.RTT.Max < res.RTT.P50 {
@@ -176,8 +176,8 @@ func TestOverAWire(t *testing.T) {
 	r := ask("tcp://"+host+":81", nil)
 	r.Count, r.Interval = 2, time.Millisecond
 	res, events := live(t, r, w.A.Do)
-	want := []Meaning{{"nothing in 1s: dropped, filtered or lost: unknown", 1}, {meansRefused, 1}}
-	if res.Sent != 2 || res.Answered != 1 || res.Unseen != 0 || len(res.Meanings) != 2 || res.Meanings[0] != want[0] || res.Meanings[1] != want[1] {
+	want := []Outcome{{"nothing in 1s: dropped, filtered or lost: unknown", 1}, {meansRefused, 1}}
+	if res.Sent != 2 || res.Answered != 1 || res.Unseen != 0 || len(res.Outcomes) != 2 || res.Outcomes[0] != want[0] || res.Outcomes[1] != want[1] {
 		t.Errorf("a SYN that is lost: %+v", res)
 	}
 	if e := events[len(events)-1]; len(events) != 3 || e.Kind != Answer || e.N != 2 || e.Packet.Dir != decode.DirInbound {
@@ -185,7 +185,7 @@ func TestOverAWire(t *testing.T) {
 	}
 
 	res, events = live(t, ask("udp://"+host+":9", nil), w.A.Do)
-	if res.Answered != 1 || res.RTT.Min < delay || len(events) != 2 || events[1].Meaning != meansPort {
+	if res.Answered != 1 || res.RTT.Min < delay || len(events) != 2 || events[1].Proves != meansPort {
 		t.Errorf("a datagram answered late: %+v, %+v", res, events)
 	}
 
@@ -203,7 +203,7 @@ func TestOverAWire(t *testing.T) {
 			r.Size = 1
 		}
 		res, err := opened(t, r, w.A.Do).Run(t.Context(), func(*Event) error { return nil })
-		if !errors.Is(err, want) || res.Sent != 0 || len(res.Meanings) != 0 {
+		if !errors.Is(err, want) || res.Sent != 0 || len(res.Outcomes) != 0 {
 			t.Errorf("%s: %+v, %v, want %v", target, res, err, want)
 		}
 	}
@@ -222,7 +222,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 			cancel()
 			return nil
 		})
-		if err != nil || res.Sent != 1 || res.Answered == 0 && len(res.Meanings) != 0 {
+		if err != nil || res.Sent != 1 || res.Answered == 0 && len(res.Outcomes) != 0 {
 			t.Errorf("%+v, %v", res, err) // silence was not waited for
 		}
 	}

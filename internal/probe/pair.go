@@ -27,7 +27,7 @@ type Event struct {
 	First     bool          // Sent: the first between these ends
 	RTT       time.Duration // Answer: since ours passed the wire, by the kernel's times
 	Again     bool          // Answer: not the first one
-	Meaning   string        // Answer: what it proves, in words; "" for nothing certain
+	Proves    string        // Answer: what it proves, in words; "" for nothing certain
 }
 
 // probe is a packet that was sent.
@@ -66,27 +66,25 @@ const copyTime = 5 * time.Millisecond
 // see tells what a packet is, if it is one of ours or belongs to one.
 func (m *pairing) see(p *decode.Packet) (e Event, ok bool) {
 	e = Event{Packet: *p}
-	if own := m.own(p); own != nil {
-		if own.seen {
+	if i := m.own(p); i >= 0 {
+		pr := &m.probes[i]
+		if pr.seen {
 			return e, false // a copy, seen on another interface
 		}
-		own.seen, own.at = true, p.Time
-		return m.sent(own, e), true
+		pr.at = p.Time
+		return m.sent(i, e), true
 	}
-	if pr, i := m.reset(p); pr != nil {
+	if i := m.reset(p); i >= 0 {
 		e.Kind, e.N = KernelReset, i+1
 		return e, true
 	}
 	i := m.answered(p)
-	if i < 0 {
+	if i < 0 || m.probes[i].hasCopy(p) {
 		return e, false
 	}
 	pr := &m.probes[i]
-	if pr.answered && p.Iface != pr.answer.Iface && looksAlike(p, &pr.answer) && p.Len == pr.answer.Len && p.IPID == pr.answer.IPID && p.Time.Sub(pr.answer.Time) < copyTime {
-		return e, false
-	}
 	e.Kind, e.N, e.RTT, e.Again = Answer, i+1, max(0, p.Time.Sub(pr.at)), pr.answered
-	e.Meaning = meaning(&pr.packet, p)
+	e.Proves = proves(&pr.packet, p)
 	if !isRedirect(p) {
 		pr.answered, pr.answer = true, *p
 		pr.answer.Payload = nil
@@ -94,14 +92,12 @@ func (m *pairing) see(p *decode.Packet) (e Event, ok bool) {
 	return e, true
 }
 
-// sent makes e tell of our own packet.
-func (m *pairing) sent(pr *probe, e Event) Event {
+// sent makes e tell of packet i of ours, which is seen.
+func (m *pairing) sent(i int, e Event) Event {
+	pr := &m.probes[i]
+	pr.seen = true
 	for m.unseen < len(m.probes) && m.probes[m.unseen].seen {
 		m.unseen++
-	}
-	i := 0
-	for &m.probes[i] != pr {
-		i++
 	}
 	e.Kind, e.N, e.Fragments, e.Len = Sent, i+1, pr.fragments, pr.packet.Len
 	if pr.fragments > 1 {
@@ -111,20 +107,28 @@ func (m *pairing) sent(pr *probe, e Event) Event {
 	return e
 }
 
-// own returns the packet of ours that p is: the first one not seen yet, or one
-// that was seen.
-func (m *pairing) own(p *decode.Packet) *probe {
+// own returns the number of the packet of ours that p is, -1 for none: the
+// first one not seen yet, or one that was seen.
+func (m *pairing) own(p *decode.Packet) int {
 	for i := m.unseen; i < len(m.probes); i++ {
 		if pr := &m.probes[i]; !pr.seen && pr.is(p) {
-			return pr
+			return i
 		}
 	}
 	for i := range m.probes {
 		if pr := &m.probes[i]; pr.seen && pr.is(p) && (p.IPID == pr.packet.IPID || pr.packet.IPID == 0) {
-			return pr
+			return i
 		}
 	}
-	return nil
+	return -1
+}
+
+// hasCopy reports whether p is the last answer once more, on its way through
+// another interface of this host.
+func (pr *probe) hasCopy(p *decode.Packet) bool {
+	a := &pr.answer
+	return pr.answered && p.Iface != a.Iface && p.Time.Sub(a.Time) < copyTime &&
+		looksAlike(p, a) && p.Len == a.Len && p.IPID == a.IPID
 }
 
 // is reports whether p is this packet of ours, as it is on the wire. One in
@@ -140,18 +144,19 @@ func looksAlike(p, q *decode.Packet) bool {
 		p.ICMP.Type == q.ICMP.Type && p.ICMP.ID == q.ICMP.ID && p.ICMP.Seq == q.ICMP.Seq
 }
 
-// reset finds the packet of ours for whose answer this host's kernel sends a RST.
-func (m *pairing) reset(p *decode.Packet) (*probe, int) {
+// reset returns the number of the packet of ours for whose answer this host's
+// kernel sends the RST p, -1 for none.
+func (m *pairing) reset(p *decode.Packet) int {
 	if p.Proto != decode.ProtoTCP || !p.Segment.Flags.Has(decode.RST) {
-		return nil, 0
+		return -1
 	}
 	for i := len(m.probes) - 1; i >= 0; i-- {
 		pr := &m.probes[i]
 		if pr.packet.Src == p.Src && pr.packet.Dst == p.Dst && pr.answered && pr.answer.Segment.Ack == p.Segment.Seq {
-			return pr, i
+			return i
 		}
 	}
-	return nil, 0
+	return -1
 }
 
 // answered returns the number of the packet of ours that p answers, -1 for

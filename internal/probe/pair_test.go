@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"finack/decode"
 	"finack/internal/craft"
+	"finack/internal/render"
 )
 
 // stage is a run without sockets: packets are put before it as a capture would.
@@ -68,8 +70,8 @@ func (st *stage) see(b []byte, iface uint32) (Event, bool) {
 func (st *stage) want(b []byte, kind Kind, n int, rtt time.Duration, meaning string) Event {
 	st.t.Helper()
 	e, ok := st.see(b, 1)
-	if !ok || e.Kind != kind || e.N != n || e.RTT != rtt || e.Meaning != meaning {
-		st.t.Errorf("kind %d of packet %d after %v, %q, %v; want kind %d of packet %d after %v, %q", e.Kind, e.N, e.RTT, e.Meaning, ok, kind, n, rtt, meaning)
+	if !ok || e.Kind != kind || e.N != n || e.RTT != rtt || e.Proves != meaning {
+		st.t.Errorf("kind %d of packet %d after %v, %q, %v; want kind %d of packet %d after %v, %q", e.Kind, e.N, e.RTT, e.Proves, ok, kind, n, rtt, meaning)
 	}
 	return e
 }
@@ -258,7 +260,7 @@ func TestMeanings(t *testing.T) {
 		{ack, ack, false, meansExists},
 		{syn, syn, false, ""},
 	} {
-		if got := segmentMeaning(tt.sent, tt.got, tt.all, false); got != tt.want {
+		if got := segmentProves(tt.sent, tt.got, tt.all, false); got != tt.want {
 			t.Errorf("%v answered by %v (%v): %q, want %q", tt.sent, tt.got, tt.all, got, tt.want)
 		}
 	}
@@ -298,7 +300,7 @@ func TestLines(t *testing.T) {
 	}
 	text = lines.AppendResult(text, &Result{
 		Sent: 3, Answered: 2, Unseen: 1, RTT: Times{time.Microsecond, 1500 * time.Microsecond, 2 * time.Second},
-		Meanings: []Meaning{{meansOpen, 2}, {"nothing in 1s", 1}},
+		Outcomes: []Outcome{{meansOpen, 2}, {"nothing in 1s", 1}},
 	})
 	want := `00:00:01.001000 #1   10.0.0.1:40000 → 10.0.0.2:80
 00:00:01.001000 #1   → FIN+SYN+RST+PSH+ACK+URG+ECE+CWR+AE seq=4294967295 ack=4294967295 len=1460
@@ -354,4 +356,65 @@ func FuzzPairing(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Every line of JSON is as the schema has it.
+func TestJSONFollowsSchema(t *testing.T) {
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(render.Schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text []byte
+	show := func(st *stage, packets ...[]byte) {
+		t.Helper()
+		for _, b := range packets {
+			e, ok := st.see(b, 1)
+			if !ok {
+				t.Fatalf("% x is nothing", b)
+			}
+			text = JSON{}.AppendEvent(text, &e)
+		}
+	}
+	st := newStage(t, syn())
+	b := st.give()[0]
+	reply := st.segment(back, 80, 40000, decode.SYN|decode.ACK, 5, 1001)
+	show(st, b, reply, reply, st.segment(from, 40000, 80, decode.RST, 1001, 0), st.quote(hop, 11, 0, b))
+	st = newStage(t, Spec{Echo: &craft.Echo{ID: 7, Seq: 1}})
+	show(st, st.give()[0], st.built(craft.AppendEcho(nil, &back, &craft.Echo{Reply: true, ID: 7, Seq: 1}, nil)))
+	st = newStage(t, Spec{Protocol: 253, Payload: []byte("hello")})
+	b = st.give()[0]
+	show(st, b, st.quote(there, 3, 2, b))
+	st = newStage(t, Spec{UDP: &craft.UDP{SrcPort: 1, DstPort: 9}, Payload: make([]byte, 1000), MTU: 576})
+	show(st, st.give()[0])
+	text = JSON{}.AppendResult(text, &Result{})
+	text = JSON{}.AppendResult(text, &Result{Sent: 3, Answered: 2, Unseen: 1, Lost: 1, RTT: Times{1, 2, 3}, Outcomes: []Outcome{{meansOpen, 2}}})
+	types := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		v, err := jsonschema.UnmarshalJSON(strings.NewReader(line))
+		if err == nil {
+			err = schema.Validate(v)
+		}
+		if err != nil {
+			t.Errorf("%s%v", line, err)
+			continue
+		}
+		o := v.(map[string]any)
+		types[o["type"].(string)]++
+		o["colour"] = "red"
+		if schema.Validate(o) == nil {
+			t.Errorf("takes a member more: %s", line)
+		}
+	}
+	if want := map[string]int{"sent": 4, "answer": 5, "kernel_reset": 1, "result": 2}; !cmp.Equal(types, want) {
+		t.Errorf("%v, want %v", types, want)
+	}
 }

@@ -43,8 +43,8 @@ type Prober struct {
 	live *capture.Live // nil: nobody listens
 }
 
-// Open opens the sockets of a run; they need CAP_NET_RAW. The capture comes
-// first, so that no answer is missed.
+// Open opens the sockets of a run; they need CAP_NET_RAW. From then on nothing
+// is missed. Nothing is sent before Run.
 func Open(cfg *Config) (*Prober, error) {
 	p := &Prober{cfg: *cfg}
 	p.cfg.Count = max(1, cfg.Count)
@@ -123,14 +123,14 @@ type Result struct {
 	Unseen   int    // sent, but not seen on the wire: dropped on this host, or still waiting for a neighbour's address (ARP)
 	Lost     uint64 // frames that the capture was too slow for
 	RTT      Times
-	Meanings []Meaning // of the first answers, and of silence, the most frequent first
+	Outcomes []Outcome // of the first answers, and of silence, the most frequent first
 }
 
 // Times are the round trips' least, median and greatest.
 type Times struct{ Min, P50, Max time.Duration }
 
-// Meaning counts the packets whose answer, or silence, means the same.
-type Meaning struct {
+// Outcome counts the packets whose answer, or silence, means the same.
+type Outcome struct {
 	Text string
 	N    int
 }
@@ -142,7 +142,7 @@ type Meaning struct {
 func (p *Prober) Run(ctx context.Context, show func(*Event) error) (*Result, error) {
 	stop := context.AfterFunc(ctx, func() { _ = p.Close() })
 	defer stop()
-	r := &run{Prober: p, show: show, meanings: map[int]string{}}
+	r := &run{Prober: p, show: show, proved: map[int]string{}}
 	var err error
 	if p.live == nil {
 		err = r.send(ctx)
@@ -160,7 +160,7 @@ type run struct {
 	*Prober
 	show     func(*Event) error
 	rtts     []time.Duration
-	meanings map[int]string // of each packet's first answer
+	proved   map[int]string // by each packet's first answer
 	last     time.Time      // when the last packet was sent, or the last answer came
 	answered int
 }
@@ -178,9 +178,9 @@ func (r *run) send(ctx context.Context) error {
 		if err := r.one(); err != nil {
 			return err
 		}
-		pr := &r.pair.probes[len(r.pair.probes)-1]
-		pr.seen = true
-		e := r.pair.sent(pr, Event{Packet: pr.packet})
+		i := len(r.pair.probes) - 1
+		pr := &r.pair.probes[i]
+		e := r.pair.sent(i, Event{Packet: pr.packet})
 		e.Packet.Time = pr.at
 		if err := r.show(&e); err != nil {
 			return err
@@ -245,7 +245,7 @@ func (r *run) frame(p *decode.Packet) error {
 	if e.Kind == Answer && !e.Again && r.pair.probes[e.N-1].answered {
 		r.answered++
 		r.rtts = append(r.rtts, e.RTT)
-		r.meanings[e.N] = e.Meaning
+		r.proved[e.N] = e.Proves
 		if r.answered == r.cfg.Count {
 			r.last = time.Now()
 		}
@@ -316,7 +316,7 @@ func (r *run) result() *Result {
 		if !pr.seen {
 			res.Unseen++
 		}
-		text := r.meanings[i+1]
+		text := r.proved[i+1]
 		if !pr.answered {
 			if r.live == nil || now.Sub(pr.given) < r.cfg.Timeout {
 				continue // it was not waited for
@@ -328,12 +328,12 @@ func (r *run) result() *Result {
 		}
 		at, ok := order[text]
 		if !ok {
-			at = len(res.Meanings)
+			at = len(res.Outcomes)
 			order[text] = at
-			res.Meanings = append(res.Meanings, Meaning{Text: text})
+			res.Outcomes = append(res.Outcomes, Outcome{Text: text})
 		}
-		res.Meanings[at].N++
+		res.Outcomes[at].N++
 	}
-	slices.SortStableFunc(res.Meanings, func(a, b Meaning) int { return cmp.Compare(b.N, a.N) })
+	slices.SortStableFunc(res.Outcomes, func(a, b Outcome) int { return cmp.Compare(b.N, a.N) })
 	return res
 }

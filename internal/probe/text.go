@@ -54,7 +54,7 @@ func (t *Text) AppendEvent(dst []byte, e *Event) []byte {
 
 // AppendResult appends the lines that close a run.
 func (t *Text) AppendResult(dst []byte, r *Result) []byte {
-	for _, m := range r.Meanings {
+	for _, m := range r.Outcomes {
 		if r.Sent > 1 {
 			dst = fmt.Appendf(dst, "%d × ", m.N)
 		}

@@ -22,26 +22,20 @@ const (
 	meansProtocol = "protocol unreachable: nobody takes this protocol"
 )
 
-// meaning says what p proves as an answer to sent, "" where nothing is certain.
-func meaning(sent, p *decode.Packet) string {
+// proves says what p proves as an answer to sent, "" where nothing is certain.
+func proves(sent, p *decode.Packet) string {
 	if p.ICMP.Error {
-		port, protocol := uint8(3), uint8(2)
-		if p.Version == 6 {
-			port, protocol = 4, 255 // a parameter problem says it there
-		}
-		unreachable := p.ICMP.Type == 3 && p.Version == 4 || p.ICMP.Type == 1 && p.Version == 6
-		switch {
-		case unreachable && p.ICMP.Code == port:
+		switch [3]uint8{p.Version, p.ICMP.Type, p.ICMP.Code} {
+		case [3]uint8{4, 3, 3}, [3]uint8{6, 1, 4}:
 			return meansPort
-		case unreachable && p.ICMP.Code == protocol,
-			p.Version == 6 && p.ICMP.Type == 4 && p.ICMP.Code == 1: // RFC 4443 section 3.4: unrecognized next header
+		case [3]uint8{4, 3, 2}, [3]uint8{6, 4, 1}: // RFC 4443 section 3.4: unrecognized next header
 			return meansProtocol
 		}
 		return ""
 	}
 	switch sent.Proto {
 	case decode.ProtoTCP:
-		return segmentMeaning(sent.Segment.Flags, p.Segment.Flags, acknowledges(p, sent), acksSYN(sent, p))
+		return segmentProves(sent.Segment.Flags, p.Segment.Flags, acknowledges(p, sent), acksSYN(sent, p))
 	case decode.ProtoUDP:
 		return meansServed
 	case decode.ProtoICMP, decode.ProtoICMPv6:
@@ -58,7 +52,7 @@ func acksSYN(sent, p *decode.Packet) bool {
 	return sent.Segment.Flags.Has(decode.SYN) && p.Segment.Ack == sent.Segment.Seq+1
 }
 
-func segmentMeaning(sent, got decode.Flags, all, syn bool) string {
+func segmentProves(sent, got decode.Flags, all, syn bool) string {
 	const kinds = decode.SYN | decode.ACK | decode.RST
 	switch got & kinds {
 	case decode.SYN | decode.ACK:
