@@ -145,14 +145,14 @@ func TestTheKernelAnswers(t *testing.T) {
 		if res.RTT.Min <= 0 || res.RTT.P50 < res.RTT.Min || res.RTT.Max < res.RTT.P50 {
 			t.Errorf("%s: round trips %+v", open, res.RTT)
 		}
-		var kinds []Kind
+		var kinds [3][]Kind // of each packet
 		for _, e := range events {
-			kinds = append(kinds, e.Kind)
+			kinds[e.N-1] = append(kinds[e.N-1], e.Kind)
 			if e.Kind == KernelReset && (e.Packet.Segment.Flags != decode.RST || e.Packet.Dst.String() != open) {
 				t.Errorf("%s: %+v", open, e)
 			}
 		}
-		if got := fmt.Sprint(kinds); got != "[0 1 2 0 1 2 0 1 2]" {
+		if got := fmt.Sprint(kinds); got != "[[0 1 2] [0 1 2] [0 1 2]]" || res.Resets != 3 {
 			t.Errorf("%s: events %s", open, got)
 		}
 	}

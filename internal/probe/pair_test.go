@@ -299,7 +299,7 @@ func TestLines(t *testing.T) {
 		text = lines.AppendEvent(text, &e)
 	}
 	text = lines.AppendResult(text, &Result{
-		Sent: 3, Answered: 2, Unseen: 1, RTT: Times{time.Microsecond, 1500 * time.Microsecond, 2 * time.Second},
+		Sent: 3, Answered: 2, Unseen: 1, Resets: 1, Lost: 7, RTT: Times{time.Microsecond, 1500 * time.Microsecond, 2 * time.Second},
 		Outcomes: []Outcome{{meansOpen, 2}, {"nothing in 1s", 1}},
 	})
 	want := `00:00:01.001000 #1   10.0.0.1:40000 → 10.0.0.2:80
@@ -311,7 +311,9 @@ func TestLines(t *testing.T) {
 00:00:01.006000 #1   ← ICMP unreachable                       5 ms, again
 2 × SYN+ACK: the port is open (LISTEN)
 1 × nothing in 1s
+RST by this kernel: it knows no such connection, no socket of its own asked
 1 not seen on the wire: dropped on this host, or no neighbour's address is known
+7 frames lost by the capture: there may be more answers
 3 sent, 2 answered; round trip min 1 µs, p50 1.5 ms, max 2 s
 `
 	if diff := cmp.Diff(want, string(text)); diff != "" {

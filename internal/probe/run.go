@@ -122,6 +122,7 @@ type Result struct {
 	Answered int
 	Unseen   int    // sent, but not seen on the wire: dropped on this host, or still waiting for a neighbour's address (ARP)
 	Lost     uint64 // frames that the capture was too slow for
+	Resets   int    // answers that this host's kernel reset
 	RTT      Times
 	Outcomes []Outcome // of the first answers, and of silence, the most frequent first
 }
@@ -163,6 +164,7 @@ type run struct {
 	proved   map[int]string // by each packet's first answer
 	last     time.Time      // when the last packet was sent, or the last answer came
 	answered int
+	resets   int
 }
 
 // send sends and does not listen.
@@ -206,7 +208,8 @@ func (r *run) exchange() error {
 			if r.answered == r.cfg.Count {
 				until = r.last.Add(min(settle, r.cfg.Timeout))
 			}
-			if !now.Before(until) {
+			// What came in time counts, however late this program is.
+			if !now.Before(until) && (!r.live.Buffered() || f.Time.Time().After(until)) {
 				return nil
 			}
 		case !now.Before(next):
@@ -241,6 +244,9 @@ func (r *run) frame(p *decode.Packet) error {
 	e, ok := r.pair.see(p)
 	if !ok {
 		return nil
+	}
+	if e.Kind == KernelReset {
+		r.resets++
 	}
 	if e.Kind == Answer && !e.Again && r.pair.probes[e.N-1].answered {
 		r.answered++
@@ -299,7 +305,7 @@ func (r *run) write(b []byte) error {
 
 // result sums up.
 func (r *run) result() *Result {
-	res := &Result{Sent: len(r.pair.probes), Answered: r.answered}
+	res := &Result{Sent: len(r.pair.probes), Answered: r.answered, Resets: r.resets}
 	if r.live != nil {
 		if st, err := r.live.Stats(); err == nil {
 			res.Lost = st.Dropped

@@ -60,6 +60,9 @@ func (t *Text) AppendResult(dst []byte, r *Result) []byte {
 		}
 		dst = append(append(dst, m.Text...), '\n')
 	}
+	if r.Resets > 0 {
+		dst = append(dst, "RST by this kernel: it knows no such connection, no socket of its own asked\n"...)
+	}
 	if r.Unseen > 0 {
 		dst = fmt.Appendf(dst, "%d not seen on the wire: dropped on this host, or no neighbour's address is known\n", r.Unseen)
 	}
