@@ -97,14 +97,12 @@ func (w *walker) u32(name string) uint32 {
 	return v
 }
 
-// length takes a length of two bytes that counts n of them; w says what it
-// counts, and how many there are is compared.
+// length takes a length of two bytes and returns it; have is what it should be.
 func (w *walker) length(name string, have int) int {
 	v := int(binary.BigEndian.Uint16(w.packet[w.at:]))
-	switch {
-	case v == have:
+	if v == have {
 		w.field(2, name, "%d", v)
-	default:
+	} else {
 		w.field(2, name, "%d, but %s here", v, are(have))
 	}
 	return v
@@ -121,11 +119,10 @@ func are(n int) string {
 // over what pseudo is the sum of.
 func (w *walker) sum(name string, b []byte, at int, pseudo uint32) {
 	have := binary.BigEndian.Uint16(b[at:])
-	want := checksum(add(add(pseudo, b[:at]), b[at+2:])) // at is even
-	switch {
-	case want == have, want^have == 0xffff && (want == 0 || have == 0): // both zeros are one
+	want := checksum(add(add(pseudo, b[:at]), b[at+2:]))                 // at is even
+	if want == have || want^have == 0xffff && (want == 0 || have == 0) { // there are two zeros
 		w.field(2, name, "0x%04x, right", have)
-	default:
+	} else {
 		w.field(2, name, "0x%04x, wrong: 0x%04x would be right", have, want)
 	}
 }
@@ -324,12 +321,11 @@ func (w *walker) udp() {
 	b := w.left()
 	w.u16("source port")
 	w.u16("destination port")
-	have := len(b)
 	if w.fragment {
 		w.u16("length")
-	} else if n := w.length("length", have); n >= udpHeader && n < have {
-		w.end -= have - n // RFC 768: what follows is no part of it
-		b = w.packet[w.at-6 : w.end]
+	} else if n := w.length("length", len(b)); n >= udpHeader && n < len(b) {
+		w.end -= len(b) - n // what follows is no part of the datagram
+		b = b[:n]
 	}
 	switch sum := binary.BigEndian.Uint16(b[6:]); {
 	case sum == 0 && w.packet[0]>>4 == 6: // RFC 8200 section 8.1

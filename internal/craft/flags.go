@@ -9,7 +9,7 @@ import (
 )
 
 // flagLetters are tcpdump's letters for the control bits, in the order of their
-// bits: FIN is F, ACK is a point, ECE is E and CWR is W.
+// bits: ACK is a point, ECE is E, CWR is W, and AE, which older versions leave out, e.
 const flagLetters = "FSRP.UEWe"
 
 // ParseFlags reads TCP's control bits: their names, as in "SYN,ACK" (also with

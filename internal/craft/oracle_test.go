@@ -225,6 +225,12 @@ func TestTcpdumpReadsItBack(t *testing.T) {
 		case s.TCP != nil:
 			says("(correct)", s.TCP.Sum == SumRight)
 			says("(incorrect -> 0x", s.TCP.Sum == SumWrong)
+			_, letters, _ := strings.Cut(texts[i], "Flags [")
+			letters, _, _ = strings.Cut(letters, "]")
+			// Version 4 does not show AE.
+			if f, err := ParseFlags(letters); err != nil || f|decode.AE != s.TCP.Flags|decode.AE {
+				t.Errorf("tcpdump's flags [%s] of %v are %v, %v", letters, s.TCP.Flags, f, err)
+			}
 			says(fmt.Sprintf("win %d", s.TCP.Window), true)
 			says(fmt.Sprintf("%s.%d > %s.%d: ", s.IP.Src, s.TCP.SrcPort, s.IP.Dst, s.TCP.DstPort), true)
 			if known(s.TCP.Options) {
