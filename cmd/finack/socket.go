@@ -14,6 +14,6 @@ func newSocket(s std) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(newSocketBacklog(s), newSocketConnect(s), newSocketDuplex(s))
+	cmd.AddCommand(newSocketBacklog(s), newSocketConnect(s), newSocketDuplex(s), newSocketSend(s))
 	return cmd
 }

@@ -24,8 +24,9 @@ var arrows = map[string][]string{
 	"internal/pcapfilter": {},
 	"internal/echo":       {},
 	"internal/craft":      {"decode"},
-	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"}, // trace: the states' names
-	"internal/kernel":     {"trace"},                                    // the states' names
+	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"},                               // trace: the states' names
+	"internal/kernel":     {"trace"},                                                                  // the states' names
+	"internal/probe":      {"capture", "decode", "raw", "trace", "internal/craft", "internal/render"}, // sends crafted packets and pairs them with their answers
 }
 
 // A rule finds what must not be in a file.

@@ -43,7 +43,9 @@ func putSum(b []byte, at int, pseudo uint32, kind Sum) {
 	}
 	sum := checksum(add(pseudo, b))
 	if kind == SumWrong {
-		sum ^= 1
+		if sum ^= 1; sum == 0 {
+			sum = 2 // zero would be SumZero, which UDP takes for right
+		}
 	}
 	binary.BigEndian.PutUint16(b[at:], sum)
 }

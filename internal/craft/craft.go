@@ -4,7 +4,8 @@
 //
 // Every Append function appends one whole packet, IP header first, to dst and
 // returns the longer slice, which the caller owns; on an error dst comes back
-// as it was. Nothing is allocated where dst has room.
+// as it was. Nothing is allocated where dst has room. Payloads are copied; they
+// must not lie in that room.
 package craft
 
 import (
@@ -22,7 +23,7 @@ type Sum uint8
 // The checksums.
 const (
 	SumRight Sum = iota // the right one
-	SumWrong            // the right one with its lowest bit turned over
+	SumWrong            // neither the right one nor zero
 	SumZero             // zero: of UDP over IPv4, "none was computed" (RFC 768)
 )
 

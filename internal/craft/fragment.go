@@ -14,29 +14,43 @@ const (
 	sum4      = 10 // offset of the checksum in an IPv4 header
 
 	fragmentHeader = 8 // bytes of IPv6's extension header
-	protoFragment  = 44
+
+	protoHopByHop    = 0
+	protoRouting     = 43
+	protoFragment    = 44
+	protoDestination = 60
 )
 
-// ErrDF is the refusal to fragment what says "don't fragment".
-var ErrDF = errors.New("don't fragment is set")
+// What Fragment refuses.
+var (
+	ErrDF       = errors.New("don't fragment is set")
+	ErrNotWhole = errors.New("not a whole IP packet with a plain header")
+)
 
 // Fragment cuts packet, one that an Append function has made, into fragments of
 // at most mtu bytes each with their IP headers, in order (RFC 791 section 3.2,
-// RFC 8200 section 4.5, id being the identification of IPv6's fragment header).
-// A packet that fits is returned as its only fragment; the others are new.
+// RFC 8200 section 4.5). id is the identification of IPv6's fragment header;
+// IPv4's is the packet's own, and must not be left to the kernel, which would
+// give every fragment another one. A packet that fits is returned as its only
+// fragment; the others are new.
 func Fragment(packet []byte, mtu int, id uint32) ([][]byte, error) {
 	if len(packet) <= mtu {
 		return [][]byte{packet}, nil
 	}
 	header, more := header4, 0
-	if packet[0]>>4 == 6 {
+	switch {
+	case whole4(packet):
+		if binary.BigEndian.Uint16(packet[fragment4:])&flagDF != 0 {
+			return nil, fmt.Errorf("fragment %d bytes for an MTU of %d: %w", len(packet), mtu, ErrDF)
+		}
+	case whole6(packet):
 		header, more = header6, fragmentHeader
-	} else if binary.BigEndian.Uint16(packet[fragment4:])&flagDF != 0 {
-		return nil, fmt.Errorf("fragment %d bytes for an MTU of %d: %w", len(packet), mtu, ErrDF)
+	default:
+		return nil, fmt.Errorf("fragment %d bytes: %w", len(packet), ErrNotWhole)
 	}
 	room := (mtu - header - more) &^ 7 // every fragment but the last is a multiple of 8
 	if room <= 0 {
-		return nil, fmt.Errorf("fragment for an MTU of %d: no room for 8 bytes behind the headers", mtu)
+		return nil, fmt.Errorf("fragment for an MTU of %d: %d is the least that has room for 8 bytes", mtu, header+more+8)
 	}
 	var list [][]byte
 	body := packet[header:]
@@ -55,19 +69,43 @@ func Fragment(packet []byte, mtu int, id uint32) ([][]byte, error) {
 	return list, nil
 }
 
-// fragmentIPv4 makes the header h that of n bytes at offset at. A checksum
-// that was wrong stays wrong by as much.
+// whole4 reports whether b is an IPv4 packet with a header of 20 bytes and no
+// fragment of another one.
+func whole4(b []byte) bool {
+	return len(b) >= header4 && b[0] == 4<<4|header4/4 && int(binary.BigEndian.Uint16(b[2:])) == len(b) &&
+		binary.BigEndian.Uint16(b[fragment4:])&^flagDF == 0
+}
+
+// whole6 reports whether b is an IPv6 packet without extension headers that
+// would belong into every fragment, or are a fragment's.
+func whole6(b []byte) bool {
+	if len(b) < header6 || b[0]>>4 != 6 || header6+int(binary.BigEndian.Uint16(b[4:])) != len(b) {
+		return false
+	}
+	switch b[6] {
+	case protoHopByHop, protoRouting, protoFragment, protoDestination:
+		return false
+	}
+	return true
+}
+
+// fragmentIPv4 makes the header h that of n bytes at offset at. Its checksum
+// stays right, wrong or zero.
 func fragmentIPv4(h []byte, at uint16, last bool, n int) {
-	off := binary.BigEndian.Uint16(h[sum4:])
-	binary.BigEndian.PutUint16(h[sum4:], 0)
-	off ^= checksum(add(0, h))
+	kind := SumRight
+	if binary.BigEndian.Uint16(h[sum4:]) == 0 {
+		kind = SumZero
+	} else if checksum(add(0, h)) != 0 {
+		kind = SumWrong
+	}
 	word := at / 8
 	if !last {
 		word |= flagMF
 	}
 	binary.BigEndian.PutUint16(h[2:], uint16(header4+n))
 	binary.BigEndian.PutUint16(h[fragment4:], word)
-	binary.BigEndian.PutUint16(h[sum4:], checksum(add(0, h))^off)
+	binary.BigEndian.PutUint16(h[sum4:], 0)
+	putSum(h, sum4, 0, kind)
 }
 
 // fragment6 makes the header h that of n bytes at offset at, and appends the

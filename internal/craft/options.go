@@ -3,6 +3,7 @@ package craft
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -115,14 +116,15 @@ func (o Option) String() string {
 
 // ParseOptions reads options in packetdrill's notation, separated by commas:
 // mss N, wscale N, sackOK, sack A:B…, TS val N ecr N, FO [COOKIE], nop, eol, and
-// KIND:DATA for any other. COOKIE and DATA are hexadecimal.
+// KIND:DATA for any other. COOKIE and DATA are hexadecimal. Of what String
+// returns it makes the same options again.
 func ParseOptions(s string) (Options, error) {
+	if strings.TrimSpace(s) == "" {
+		return nil, nil
+	}
 	var opts Options
 	for word := range strings.SplitSeq(s, ",") {
 		word = strings.TrimSpace(word)
-		if word == "" && s == "" {
-			return nil, nil
-		}
 		opt, err := parseOption(word)
 		if err != nil {
 			return nil, fmt.Errorf("TCP option %q: %w", word, err)
@@ -135,6 +137,8 @@ func ParseOptions(s string) (Options, error) {
 	return opts, nil
 }
 
+const optionWords = "mss N, wscale N, sackOK, sack A:B, TS val N ecr N, FO [COOKIE], nop, eol or KIND:DATA"
+
 func parseOption(word string) (Option, error) {
 	f := strings.Fields(word)
 	switch {
@@ -145,18 +149,18 @@ func parseOption(word string) (Option, error) {
 	case word == "sackOK":
 		return Option{Kind: SACKPermitted}, nil
 	case len(f) == 2 && f[0] == "mss":
-		n, err := strconv.ParseUint(f[1], 10, 16)
+		n, err := parseNumber(f[1], 16)
 		return MSS(uint16(n)), err
 	case len(f) == 2 && f[0] == "wscale":
-		n, err := strconv.ParseUint(f[1], 10, 8)
+		n, err := parseNumber(f[1], 8)
 		return WScale(uint8(n)), err
 	case len(f) == 5 && f[0] == "TS" && f[1] == "val" && f[3] == "ecr":
-		val, err := strconv.ParseUint(f[2], 10, 32)
+		val, err := parseNumber(f[2], 32)
 		if err != nil {
 			return Option{}, err
 		}
-		ecr, err := strconv.ParseUint(f[4], 10, 32)
-		return TS(uint32(val), uint32(ecr)), err
+		ecr, err := parseNumber(f[4], 32)
+		return TS(val, ecr), err
 	case len(f) >= 2 && f[0] == "sack":
 		return parseSACK(f[1:])
 	case word == "FO":
@@ -165,16 +169,25 @@ func parseOption(word string) (Option, error) {
 		return hexOption(FastOpen, f[1])
 	}
 	if kind, data, ok := strings.Cut(word, ":"); ok {
-		n, err := strconv.ParseUint(kind, 10, 8)
+		n, err := parseNumber(kind, 8)
 		if err != nil {
 			return Option{}, err
 		}
-		if n <= uint64(NoOperation) {
+		if n <= uint32(NoOperation) {
 			return Option{}, fmt.Errorf("kind %d has no data: write nop or eol", n)
 		}
 		return hexOption(OptionKind(n), data)
 	}
-	return Option{}, fmt.Errorf("want mss N, wscale N, sackOK, sack A:B, TS val N ecr N, FO [COOKIE], nop, eol or KIND:DATA")
+	return Option{}, errors.New("want " + optionWords)
+}
+
+// parseNumber reads a decimal number of so many bits.
+func parseNumber(s string, bits int) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, bits)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number from 0 to %d", s, uint64(1)<<bits-1)
+	}
+	return uint32(n), nil
 }
 
 func parseSACK(blocks []string) (Option, error) {
@@ -185,11 +198,11 @@ func parseSACK(blocks []string) (Option, error) {
 			return Option{}, fmt.Errorf("block %q: want LEFT:RIGHT", block)
 		}
 		for _, edge := range []string{left, right} {
-			n, err := strconv.ParseUint(edge, 10, 32)
+			n, err := parseNumber(edge, 32)
 			if err != nil {
 				return Option{}, err
 			}
-			b = binary.BigEndian.AppendUint32(b, uint32(n))
+			b = binary.BigEndian.AppendUint32(b, n)
 		}
 	}
 	return Option{SACK, string(b)}, nil
@@ -198,10 +211,10 @@ func parseSACK(blocks []string) (Option, error) {
 func hexOption(kind OptionKind, s string) (Option, error) {
 	data, err := hex.DecodeString(s)
 	if err != nil {
-		return Option{}, err
+		return Option{}, fmt.Errorf("%q is not hexadecimal, two digits a byte", s)
 	}
-	if len(data) > maxOptions-2 {
-		return Option{}, ErrOptions
+	if n := 2 + len(data); n > maxOptions {
+		return Option{}, fmt.Errorf("%w: %d", ErrOptions, n)
 	}
 	return Option{kind, string(data)}, nil
 }
