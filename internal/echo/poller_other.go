@@ -1,0 +1,40 @@
+//go:build !linux
+
+package echo
+
+import (
+	"net"
+	"syscall"
+	"time"
+)
+
+// Elsewhere than on Linux package net's poller waits for every socket, datagram
+// sockets too.
+
+func block(syscall.Conn, time.Duration) error { return nil }
+
+func interrupt(syscall.Conn, bool) {}
+
+type poller struct{}
+
+func (*poller) close() {}
+
+// unixListener is a socket.
+type unixListener struct{ *net.UnixListener }
+
+func (s *Server) newUnixListener(ln *net.UnixListener) (socket, error) { return unixListener{ln}, nil }
+
+func (l unixListener) serve(s *Server) {
+	defer l.Close()
+	s.acceptAll(l.SetDeadline, func() (*conn, error) {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		rc, err := c.SyscallConn()
+		return &conn{sock: c, raw: rc, seqpacket: l.Addr().Network() == "unixpacket"}, err
+	})
+}
+
+func (l unixListener) drain()       { _ = l.SetDeadline(past()) }
+func (l unixListener) close() error { return notClosed(l.Close()) }
