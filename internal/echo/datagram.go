@@ -1,11 +1,11 @@
 package echo
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -104,10 +104,13 @@ func (u *udpSocket) close() error {
 }
 
 // unixgramSocket is a socket.
-type unixgramSocket struct{ c *net.UnixConn }
+type unixgramSocket struct {
+	c    *net.UnixConn
+	file *socketFile
+}
 
 func newUnixgram(c *net.UnixConn) (*unixgramSocket, error) {
-	return &unixgramSocket{c}, block(c, patience)
+	return &unixgramSocket{c, fileOf(c.LocalAddr())}, block(c, patience)
 }
 
 // serve answers each datagram whose sender has an address.
@@ -187,19 +190,9 @@ func (u *unixgramSocket) drain() {
 	_ = u.c.SetReadDeadline(past())
 }
 
-// close removes the socket's file too; of a listener package net does that.
 func (u *unixgramSocket) close() error {
 	interrupt(u.c, true)
-	err := u.c.Close()
-	if err != nil {
-		return notClosed(err) // once
-	}
-	if name := u.c.LocalAddr().(*net.UnixAddr).Name; !strings.HasPrefix(name, "@") {
-		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
+	return cmp.Or(u.file.remove(), notClosed(u.c.Close()))
 }
 
 func (u *unixgramSocket) opError(op, call string, to syscall.Sockaddr, err error) error {

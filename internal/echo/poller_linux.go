@@ -1,10 +1,10 @@
 package echo
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -14,32 +14,27 @@ import (
 //
 // Package net has a poller, but that waits for EPOLLOUT on every socket, and a
 // Unix socket has room, and says so, each time its peer has read a message: the
-// server would wake up once more for each, which is half of the time that a
-// short message takes. (TCP says so only after a write that found no room.)
+// server would wake up once more for each, which is a third of the time that a
+// short message takes. (TCP says so only after a write that found no room.) So
+// this one asks for less. It is itself a descriptor that package os waits for.
 type poller struct {
-	epoll int
-	stop  [2]int // a pipe: its reading end in epoll, its writing end closed to end run
-	ended chan struct{}
-	once  sync.Once
+	epoll *os.File
+	raw   syscall.RawConn
+	ended chan struct{} // closed when run is over
 
 	mu    sync.Mutex
 	socks map[int]*unixSock // by descriptor
 }
 
 func newPoller() (*poller, error) {
-	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	p := &poller{epoll: epoll, ended: make(chan struct{}), socks: make(map[int]*unixSock)}
-	if err := syscall.Pipe2(p.stop[:], syscall.O_CLOEXEC); err != nil {
-		_ = syscall.Close(epoll)
-		return nil, os.NewSyscallError("pipe2", err)
-	}
-	if err := p.control(syscall.EPOLL_CTL_ADD, p.stop[0], 0); err != nil {
-		for _, fd := range append(p.stop[:], epoll) {
-			_ = syscall.Close(fd)
-		}
+	_ = syscall.SetNonblock(fd, true) // package os asks: is it one to wait for?
+	p := &poller{epoll: os.NewFile(uintptr(fd), "epoll"), ended: make(chan struct{}), socks: make(map[int]*unixSock)}
+	if p.raw, err = p.epoll.SyscallConn(); err != nil {
+		_ = p.epoll.Close()
 		return nil, err
 	}
 	go p.run()
@@ -48,57 +43,50 @@ func newPoller() (*poller, error) {
 
 // close ends the poller; nothing waits for it any more. Nil and repeated calls are fine.
 func (p *poller) close() {
-	if p == nil {
-		return
-	}
-	p.once.Do(func() {
-		_ = syscall.Close(p.stop[1])
+	if p != nil {
+		_ = p.epoll.Close()
 		<-p.ended
-		_ = syscall.Close(p.stop[0])
-		_ = syscall.Close(p.epoll)
-	})
-	<-p.ended
+	}
 }
 
 func (p *poller) run() {
 	defer close(p.ended)
 	events := make([]syscall.EpollEvent, 128)
-	for {
-		n, err := syscall.EpollWait(p.epoll, events, -1)
-		if err != nil && err != syscall.EINTR {
-			panic("echo: epoll_wait: " + err.Error()) // a descriptor of ours was closed by somebody else
-		}
-		p.mu.Lock()
-		for _, e := range events[:max(n, 0)] {
-			if int(e.Fd) == p.stop[0] {
-				p.mu.Unlock()
-				return
+	_ = p.raw.Read(func(epoll uintptr) bool {
+		for {
+			n, _ := syscall.EpollWait(int(epoll), events, 0)
+			p.mu.Lock()
+			for _, e := range events[:max(n, 0)] {
+				// An event of a descriptor's former owner does no harm:
+				// whoever is woken looks, and waits again.
+				if s := p.socks[int(e.Fd)]; s != nil {
+					s.poke()
+				}
 			}
-			// An event of a descriptor's former owner does no harm: whoever is
-			// woken looks and waits again.
-			if s := p.socks[int(e.Fd)]; s != nil {
-				s.poke()
+			p.mu.Unlock()
+			if n < len(events) {
+				return false
 			}
 		}
-		p.mu.Unlock()
-		// Whoever was woken runs now: this thread is about to block, and the
-		// runtime takes its time to give its processor to others.
-		runtime.Gosched()
-	}
+	})
 }
 
+// control adds a socket, or changes what is waited for beside something to read.
 func (p *poller) control(op, fd int, events uint32) error {
 	e := syscall.EpollEvent{Fd: int32(fd), Events: events | syscall.EPOLLIN | syscall.EPOLLRDHUP | edgeTriggered}
-	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(p.epoll, op, fd, &e))
+	var err error
+	ctlErr := p.raw.Control(func(epoll uintptr) { err = syscall.EpollCtl(int(epoll), op, fd, &e) })
+	return cmp.Or(ctlErr, os.NewSyscallError("epoll_ctl", err))
 }
 
 // edgeTriggered is EPOLLET, which package syscall has as a negative number.
 const edgeTriggered = 1 << 31
 
-// unixListener is a socket. Package net opened it and removes its file; its
-// duplicate accepts, because package net lets no connection out of its poller.
+// unixListener is a socket. Package net opened it; its duplicate accepts,
+// because package net lets no connection out of its poller.
 type unixListener struct {
 	*net.UnixListener
+	file *socketFile
 	dup *os.File
 	raw syscall.RawConn
 	p   *poller
@@ -121,7 +109,7 @@ func (s *Server) newUnixListener(ln *net.UnixListener) (socket, error) {
 		_ = dup.Close()
 		return nil, err
 	}
-	return &unixListener{ln, dup, raw, s.poller}, nil
+	return &unixListener{ln, own(ln), dup, raw, s.poller}, nil
 }
 
 func (l *unixListener) serve(s *Server) {
@@ -162,7 +150,7 @@ func (l *unixListener) serve(s *Server) {
 func (l *unixListener) drain() { _ = l.dup.SetReadDeadline(past()) }
 
 func (l *unixListener) close() error {
-	return errors.Join(notClosed(l.UnixListener.Close()), notClosed(l.dup.Close()))
+	return cmp.Or(l.file.remove(), notClosed(l.UnixListener.Close()), notClosed(l.dup.Close()))
 }
 
 // unixSock is a Unix connection that a poller watches. It is a syscall.RawConn

@@ -3,6 +3,7 @@
 package echo
 
 import (
+	"cmp"
 	"net"
 	"syscall"
 	"time"
@@ -20,12 +21,17 @@ type poller struct{}
 func (*poller) close() {}
 
 // unixListener is a socket.
-type unixListener struct{ *net.UnixListener }
+type unixListener struct {
+	*net.UnixListener
+	file *socketFile
+}
 
-func (s *Server) newUnixListener(ln *net.UnixListener) (socket, error) { return unixListener{ln}, nil }
+func (s *Server) newUnixListener(ln *net.UnixListener) (socket, error) {
+	return unixListener{ln, own(ln)}, nil
+}
 
 func (l unixListener) serve(s *Server) {
-	defer l.Close()
+	defer l.close()
 	s.acceptAll(l.SetDeadline, func() (*conn, error) {
 		c, err := l.AcceptUnix()
 		if err != nil {
@@ -36,5 +42,6 @@ func (l unixListener) serve(s *Server) {
 	})
 }
 
-func (l unixListener) drain()       { _ = l.SetDeadline(past()) }
-func (l unixListener) close() error { return notClosed(l.Close()) }
+func (l unixListener) drain() { _ = l.SetDeadline(past()) }
+
+func (l unixListener) close() error { return cmp.Or(l.file.remove(), notClosed(l.Close())) }

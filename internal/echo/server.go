@@ -323,6 +323,50 @@ func (s *Server) Close() error {
 	return err
 }
 
+// socketFile is the file that bind(2) made for a Unix socket. Nothing removes
+// it with the socket.
+type socketFile struct {
+	path string
+	info os.FileInfo // nil: there is none
+	once sync.Once
+}
+
+// own takes over from package net the removal of a listener's file.
+func own(ln *net.UnixListener) *socketFile {
+	ln.SetUnlinkOnClose(false)
+	return fileOf(ln.Addr())
+}
+
+func fileOf(addr net.Addr) *socketFile {
+	path := addr.(*net.UnixAddr).Name
+	if strings.HasPrefix(path, "@") {
+		return &socketFile{}
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return &socketFile{}
+	}
+	return &socketFile{path: path, info: info}
+}
+
+// remove removes the file, unless it is gone already or, meanwhile, another's:
+// of a server that found ours stale. It does so once and before the socket is
+// closed: while that is open no other file has the same number.
+func (f *socketFile) remove() (err error) {
+	f.once.Do(func() {
+		if f.info == nil {
+			return
+		}
+		if info, statErr := os.Lstat(f.path); statErr != nil || !os.SameFile(info, f.info) {
+			return
+		}
+		if rmErr := os.Remove(f.path); !errors.Is(rmErr, os.ErrNotExist) {
+			err = rmErr
+		}
+	})
+	return err
+}
+
 // notClosed returns err unless it says that a socket is closed already.
 func notClosed(err error) error {
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) {
