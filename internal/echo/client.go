@@ -41,6 +41,7 @@ type ClientConfig struct {
 // Reply tells what became of one message.
 type Reply struct {
 	Seq   uint64        // of the message, from 1
+	From  net.Addr      // the server
 	Bytes int           // of the answer
 	RTT   time.Duration // from before the message was written until its answer was read; zero where there is none
 	Err   error         // nil: the answer is, byte for byte, what was sent
@@ -432,6 +433,7 @@ func (c *client) answered(r Reply) {
 
 func (c *client) tell(r Reply) {
 	if c.report != nil {
+		r.From = c.res.Remote
 		c.report(r)
 	}
 }

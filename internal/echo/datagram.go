@@ -122,12 +122,12 @@ func (u *unixgramSocket) serve(s *Server) {
 		return
 	}
 	var (
-		buf     = make([]byte, maxMessage)
-		n       int
-		flags   int
+		buf      = make([]byte, maxMessage)
+		n        int
+		flags    int
 		dontwait int
-		from    syscall.Sockaddr
-		trouble trouble
+		from     syscall.Sockaddr
+		trouble  trouble
 	)
 	recv := func(fd uintptr) bool {
 		err = ignoringEINTR(func() (err error) {

@@ -87,9 +87,9 @@ const edgeTriggered = 1 << 31
 type unixListener struct {
 	*net.UnixListener
 	file *socketFile
-	dup *os.File
-	raw syscall.RawConn
-	p   *poller
+	dup  *os.File
+	raw  syscall.RawConn
+	p    *poller
 }
 
 func (s *Server) newUnixListener(ln *net.UnixListener) (socket, error) {

@@ -82,9 +82,9 @@ type Server struct {
 // socket is a listener, or a datagram socket. Each of its methods is called
 // from another goroutine.
 type socket interface {
-	serve(s *Server)  // returns after drain or close, with the socket closed
-	drain()           // makes serve answer what the kernel holds, and return
-	close() error     // ends serve at once
+	serve(s *Server) // returns after drain or close, with the socket closed
+	drain()          // makes serve answer what the kernel holds, and return
+	close() error    // ends serve at once
 }
 
 const (
@@ -289,7 +289,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	select {
 	case <-idle:
 	case <-ctx.Done():
-		err = fmt.Errorf("shut down echo server: %w", ctx.Err())
+		s.mu.Lock()
+		err = fmt.Errorf("shut down echo server: %w: the peers of %d connections had not closed", ctx.Err(), len(s.conns))
+		s.mu.Unlock()
 	}
 	closeErr := s.Close()
 	<-idle
@@ -314,7 +316,7 @@ func (s *Server) Close() error {
 			err = cmp.Or(err, sock.close())
 		}
 		for c := range s.conns {
-			_ = c.sock.Close()
+			c.abandon()
 		}
 	}
 	s.mu.Unlock()

@@ -94,13 +94,14 @@ func (s *Server) start(c *conn) {
 		_ = c.sock.Close()
 		return
 	}
+	c.server = s
 	s.conns[c] = struct{}{}
 	if s.draining.Load() {
 		c.wake()
 	}
 	s.wg.Go(func() {
-		err := c.echo(s)
-		err = cmp.Or(err, s.finally(c))
+		err := c.echo()
+		err = cmp.Or(err, c.close())
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.room.Signal()
@@ -111,10 +112,10 @@ func (s *Server) start(c *conn) {
 	})
 }
 
-// finally closes c. With SO_LINGER that blocks a thread, also of a
-// non-blocking socket: a few at a time.
-func (s *Server) finally(c *conn) error {
-	if s.cfg.Linger != nil && *s.cfg.Linger > 0 {
+// close closes c. With SO_LINGER that blocks a thread, also of a non-blocking
+// socket: a few at a time.
+func (c *conn) close() error {
+	if s := c.server; s.lingers() {
 		select {
 		case s.closing <- struct{}{}:
 			defer func() { <-s.closing }()
@@ -122,6 +123,16 @@ func (s *Server) finally(c *conn) error {
 		}
 	}
 	return c.sock.Close()
+}
+
+func (s *Server) lingers() bool { return s.cfg.Linger != nil && *s.cfg.Linger > 0 }
+
+// abandon closes c at once.
+func (c *conn) abandon() {
+	if tcp, ok := c.sock.(*net.TCPConn); ok && c.server.lingers() {
+		_ = tcp.SetLinger(-1)
+	}
+	_ = c.sock.Close()
 }
 
 // conn is one connection. A single goroutine reads and writes.
@@ -137,8 +148,8 @@ type conn struct {
 	seqpacket bool
 
 	server   *Server
-	data     []byte    // received and not yet answered, in buf
-	buf      any       // of pool; nil while it holds nothing
+	data     []byte // received and not yet answered, in buf
+	buf      any    // of pool; nil while it holds nothing
 	pool     *sync.Pool
 	err      error     // of the last recv or send
 	active   time.Time // the last that something came or went; set with IdleTimeout only
@@ -158,8 +169,9 @@ var (
 // echo serves the connection to its end. An end (recv gives 0) is that of the
 // peer's direction only: everything that was read before has been answered
 // before we close.
-func (c *conn) echo(s *Server) error {
-	c.server, c.pool = s, &s.buffers
+func (c *conn) echo() error {
+	s := c.server
+	c.pool = &s.buffers
 	if c.seqpacket {
 		c.pool = &s.messages
 	}
