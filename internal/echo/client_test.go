@@ -327,7 +327,7 @@ func TestHowAStreamCanFail(t *testing.T) {
 		},
 		"a server that does not end": {
 			handle: func(c *net.TCPConn, done <-chan struct{}) { answer(c, 100); io.Copy(io.Discard, c); <-done },
-			cfg:    ClientConfig{Size: 100, Timeout: 50 * time.Millisecond},
+			cfg:    ClientConfig{Size: 100, Timeout: 500 * time.Millisecond},
 			end:    EndNothing, counts: counts{Sent: 1, Received: 1},
 		},
 	} {

@@ -104,7 +104,7 @@ func (s *Server) start(c *conn) {
 		err = cmp.Or(err, c.close())
 		s.mu.Lock()
 		delete(s.conns, c)
-		s.room.Signal()
+		s.room.Broadcast() // who waits to accept, and who has accepted and waits
 		s.mu.Unlock()
 		if !errors.Is(err, net.ErrClosed) {
 			s.report(err)
