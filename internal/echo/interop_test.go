@@ -16,15 +16,25 @@ import (
 	"time"
 )
 
+// needProgram skips the test when a program is not installed; it fails instead
+// where nothing may be skipped.
+func needProgram(t *testing.T, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err == nil {
+		return
+	}
+	if os.Getenv("FINACK_NEED_NETNS") == "1" {
+		t.Fatalf("%s is not installed (FINACK_NEED_NETNS=1)", name)
+	}
+	t.Skipf("%s is not installed", name)
+}
+
 // program returns a command that is killed when t ends, with what it forked:
 // the processes of its own group.
 func program(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skip(err)
-	}
-	cmd := exec.CommandContext(t.Context(), path, args...)
+	needProgram(t, name)
+	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = longest
