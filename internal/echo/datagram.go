@@ -110,6 +110,9 @@ type unixgramSocket struct {
 }
 
 func newUnixgram(c *net.UnixConn) (*unixgramSocket, error) {
+	if err := c.SetWriteBuffer(roomToAnswer); err != nil {
+		return nil, err
+	}
 	return &unixgramSocket{c, fileOf(c.LocalAddr())}, block(c, patience)
 }
 

@@ -201,7 +201,7 @@ func TestOtherClientsWithOurServer(t *testing.T) {
 	var errs errorList
 	eps := everyTransport(t, &errs)
 	dir := t.TempDir()
-	for _, test := range []struct {
+	for i, test := range []struct {
 		network string
 		size    int
 		args    string // ADDR is the address, HOST and PORT its parts, OWN a path of the client's own
@@ -229,7 +229,7 @@ func TestOtherClientsWithOurServer(t *testing.T) {
 				needIPv6(t)
 			}
 			host, port, _ := net.SplitHostPort(ep.Address)
-			own := filepath.Join(dir, fmt.Sprint("own", time.Now().UnixNano()))
+			own := filepath.Join(dir, fmt.Sprint("own", i))
 			args := strings.Fields(strings.NewReplacer("ADDR", strings.TrimPrefix(ep.Address, "@"), "HOST", host, "PORT", port, "OWN", own).Replace(test.args))
 			out, in := make([]byte, test.size), make([]byte, test.size+1)
 			fill(out, 1)

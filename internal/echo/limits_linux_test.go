@@ -1,6 +1,7 @@
 package echo
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -395,5 +396,41 @@ func TestWhyAUnixSocketCannotBeBound(t *testing.T) {
 				s.Close()
 			}
 		}
+	}
+}
+
+// A message of 256 KiB is answered; a longer one is told, not answered in part.
+func TestTheLongestUnixMessage(t *testing.T) {
+	for _, network := range []string{"unixgram", "unixpacket"} {
+		t.Run(network, func(t *testing.T) {
+			nothingLeft(t)
+			var errs errorList
+			_, eps := serve(t, &ServerConfig{OnError: errs.add}, Endpoint{network, filepath.Join(t.TempDir(), "s")})
+			c := client{ep: eps[0], cfg: ClientConfig{Timeout: longest}}
+			if err := c.dial(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			defer c.conn.Close()
+			c.conn.SetDeadline(time.Now().Add(longest))
+			if err := c.conn.(*net.UnixConn).SetWriteBuffer(roomToAnswer); err != nil {
+				t.Fatal(err)
+			}
+			out, in := make([]byte, maxMessage), make([]byte, maxMessage+1)
+			fill(out, 1)
+			if _, err := c.conn.Write(out); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := c.conn.Read(in); err != nil || !bytes.Equal(in[:n], out) {
+				t.Errorf("%d of %d bytes came back, %v", n, len(out), err)
+			}
+			errs.none(t)
+			if _, err := c.conn.Write(make([]byte, maxMessage+1)); err != nil {
+				t.Fatal(err)
+			}
+			if !eventually(func() bool { return errs.has(errTruncated) }) {
+				t.Errorf("errors: %v", errs.all())
+			}
+			mustSend(t, eps[0], nil)
+		})
 	}
 }

@@ -138,12 +138,16 @@ func (l *unixListener) serve(s *Server) {
 		if peer, ok := peer.(*syscall.SockaddrUnix); ok {
 			remote.Name = peer.Name
 		}
+		seqpacket := local.Net == "unixpacket"
+		if seqpacket {
+			_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, roomToAnswer)
+		}
 		sock := &unixSock{p: l.p, local: local, remote: remote, ready: make(chan struct{}, 1), fd: fd}
 		if err := l.p.add(sock); err != nil {
 			_ = syscall.Close(fd)
 			return nil, err
 		}
-		return &conn{sock: sock, raw: sock, seqpacket: local.Net == "unixpacket"}, nil
+		return &conn{sock: sock, raw: sock, seqpacket: seqpacket}, nil
 	})
 }
 

@@ -19,6 +19,10 @@ const (
 	// maxMessage is the longest message echoed on Unix datagram and seqpacket
 	// sockets: above the usual net.core.wmem_default of 212,992 bytes.
 	maxMessage = 256 << 10
+
+	// roomToAnswer is the send buffer that the longest message needs; what
+	// net.core.wmem_max allows of it is enough by default.
+	roomToAnswer = 2 * maxMessage
 )
 
 // stream is what *net.TCPConn and *net.UnixConn have in common.
