@@ -62,9 +62,9 @@ type Server struct {
 	cfg     ServerConfig
 	socks   []socket
 	addrs   []net.Addr
-	poller  *poller       // of Unix connections; nil where package net's serves them
 	done    chan struct{} // closed by Close
 	closing chan struct{} // holds a token for each close that lingers
+	quick   atomic.Int32  // Unix connections with an epoll descriptor
 	wg      sync.WaitGroup
 
 	// Buffers belong to a connection only while there is something in them.
@@ -321,7 +321,6 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
-	s.poller.close()
 	return err
 }
 
@@ -371,7 +370,7 @@ func (f *socketFile) remove() (err error) {
 
 // notClosed returns err unless it says that a socket is closed already.
 func notClosed(err error) error {
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) { // of packages net, os
 		return nil
 	}
 	return err
@@ -405,8 +404,10 @@ type trouble struct {
 // retry deals with an error of a listening or datagram socket: it reports it,
 // once an episode, waits, doubling the time, and says whether to go on.
 func (s *Server) retry(err error, t *trouble) bool {
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) {
+	select {
+	case <-s.done: // what closing a socket gives is no error
 		return false
+	default:
 	}
 	var errno syscall.Errno
 	errors.As(err, &errno)

@@ -9,16 +9,12 @@ import (
 	"time"
 )
 
-// Elsewhere than on Linux package net's poller waits for every socket, datagram
-// sockets too.
+// Elsewhere than on Linux Go's poller waits for every socket, datagram sockets
+// too.
 
 func block(syscall.Conn, time.Duration) error { return nil }
 
 func interrupt(syscall.Conn, bool) {}
-
-type poller struct{}
-
-func (*poller) close() {}
 
 // unixListener is a socket.
 type unixListener struct {
