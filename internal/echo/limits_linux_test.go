@@ -244,8 +244,8 @@ func TestLinger(t *testing.T) {
 	}
 }
 
-// More closes linger than may at a time, of peers that acknowledge nothing
-// more; Close does not wait for them.
+// More closes than may at a time want to linger, of peers that have no room for
+// the rest of their answers. (When the peers are gone, so are they.)
 func TestLingeringClosesAreFew(t *testing.T) {
 	nothingLeft(t)
 	linger := time.Hour

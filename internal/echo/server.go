@@ -42,7 +42,8 @@ type ServerConfig struct {
 	// so long until the peer has acknowledged everything. Zero: close throws
 	// away what is not sent yet and sends a RST instead of a FIN (only an end
 	// that both sides have reached already stays one). Nil: close does not
-	// wait, and the kernel goes on sending.
+	// wait, and the kernel goes on sending. A close that waits already cannot
+	// be interrupted: Server.Close waits for it too.
 	Linger *time.Duration
 
 	// MaxConns is how many connections are served at a time. When there are so
@@ -239,7 +240,10 @@ func control(c syscall.Conn, f func(fd int) error) error {
 	if err != nil {
 		return err
 	}
-	return cmp.Or(rc.Control(func(fd uintptr) { err = f(int(fd)) }), err)
+	if closed := rc.Control(func(fd uintptr) { err = f(int(fd)) }); closed != nil {
+		return closed
+	}
+	return err
 }
 
 // Addrs returns the bound addresses in the order of Listen's endpoints.
