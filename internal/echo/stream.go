@@ -316,10 +316,7 @@ func receive(fd int, buf any) (data []byte, n int, err error) {
 		return b[:max(n, 0)], n, err
 	}
 	b := buf.(*[maxBuffer]byte)
-	err = ignoringEINTR(func() (err error) {
-		n, err = syscall.Read(fd, b[:])
-		return err
-	})
+	n, err = readNow(fd, b[:])
 	return b[:max(n, 0)], n, err
 }
 
@@ -361,11 +358,7 @@ func (c *conn) write(send func(uintptr) bool) error {
 // EAGAIN is no error, it says that the peer's window or our buffer is full.
 func (c *conn) send(fd uintptr) bool {
 	for len(c.data) > 0 {
-		var n int
-		err := ignoringEINTR(func() (err error) {
-			n, err = syscall.Write(int(fd), c.data)
-			return err
-		})
+		n, err := writeNow(int(fd), c.data)
 		switch {
 		case err == syscall.EAGAIN:
 			return false
