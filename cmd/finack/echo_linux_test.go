@@ -277,13 +277,18 @@ func TestTenThousandConnectionsLeaveNothing(t *testing.T) {
 	privnet.Require(t)
 	program := build(t)
 	idle := startEcho(t, program, "echo", "serve", "tcp4://127.0.0.1:0")
+	before := idle.descriptors()
+	closeAll(connectMany(t, idle.addr, 1)) // now it serves
+	if !eventually(func() bool { return idle.descriptors() == before }) {
+		t.Fatalf("%d descriptors after a connection, %d before", idle.descriptors(), before)
+	}
 	want := idle.goroutines()
 	if len(want) < 2 {
 		t.Fatalf("goroutines of an idle server: %q", want)
 	}
 
 	srv := startEcho(t, program, "echo", "serve", "tcp4://127.0.0.1:0")
-	before := srv.descriptors()
+	before = srv.descriptors()
 	n := manyConns(t)
 	var resident [2]int
 	for round := range resident {
