@@ -53,9 +53,9 @@ func newEchoServe(s std) *cobra.Command {
 		Use:   "serve [URL…]",
 		Short: "Echo what comes",
 		Long: `serve echoes on each URL: tcp://HOST:PORT, udp://HOST:PORT (tcp4, tcp6, udp4,
-udp6 for one IP version), unix://PATH, unixgram://PATH, unixpacket://PATH. Without
-one it serves the echo port, 7, over TCP and UDP. A Unix socket's file that no
-program has open any more is replaced; at the end the file is removed.
+udp6 for one IP version), unix://PATH, unixgram://PATH, unixpacket://PATH.
+Without one it serves the echo port, 7, over TCP and UDP. A Unix socket's file
+that no program has open any more is replaced; at the end the file is removed.
 
 With --trace it shows the handshake and the teardown of each of its TCP
 connections, and the first datagrams of each exchange, as seen on the wire; that
@@ -63,7 +63,7 @@ needs CAP_NET_RAW.
 
 Ctrl-C or SIGTERM stops it gracefully: what has arrived is answered, each
 connection gets a FIN, and its peer has 5 s to close. A second one ends at once.`,
-		Example: `  finack echo serve tcp://127.0.0.1:7007 udp://127.0.0.1:7007 unix:///tmp/echo.sock
+		Example: `  finack echo serve tcp://127.0.0.1:7007 udp://:7007 unix:///tmp/echo.sock
   finack echo serve tcp://:7007 --idle-timeout 30s --max-conns 1000
   sudo finack echo serve --trace --close-delay 80ms`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -133,13 +133,13 @@ connection gets a FIN, and its peer has 5 s to close. A second one ends at once.
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&backlog, "backlog", 0, "what listen(2) is told: `N` connections and one more\n"+
+	f.IntVar(&backlog, "backlog", 0, "listen(2)'s backlog: `N` connections and one more\n"+
 		"wait to be accepted (negative, and unless set:\nnet.core.somaxconn)")
 	f.DurationVar(&cfg.CloseDelay, "close-delay", 0, "wait between the peer's FIN and our close")
-	f.DurationVar(&cfg.IdleTimeout, "idle-timeout", 0, "close a connection whose peer sends nothing for `D`:\n"+
-		"our FIN is the first, TIME_WAIT stays here (0: never)")
-	f.DurationVar(&linger, "linger", 0, "SO_LINGER of TCP, in whole seconds: close waits up to\n"+
-		"`D` for the peer's ACK; 0s: close sends RST, not FIN,\nand discards what is unsent")
+	f.DurationVar(&cfg.IdleTimeout, "idle-timeout", 0, "close a connection when its peer sends nothing\n"+
+		"for `D`: our FIN is the first, so the TIME_WAIT is\nours (0: never)")
+	f.DurationVar(&linger, "linger", 0, "SO_LINGER of TCP, in whole seconds: close waits\n"+
+		"up to `D` for the peer's ACK; 0s: close sends RST,\nnot FIN, and discards what is unsent")
 	f.IntVar(&cfg.MaxConns, "max-conns", 0, "serve `N` connections at a time; more wait in the\n"+
 		"backlog, connected but unanswered (0: no limit)")
 	f.BoolVar(&trace, "trace", false, "trace the server's own connections on the wire")
@@ -248,10 +248,10 @@ func newEchoSend(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "send URL",
 		Short: "Send messages to an echo server and verify each answer",
-		Long: `send sends messages, each after the answer to the one before, compares every byte
-of the answers and prints the round trips; at the end, also after Ctrl-C, how
-many were lost and how long they took. URL is as serve takes it. Of a TCP or Unix
-connection it then ends its direction and waits for the server's end.
+		Long: `send sends messages, each after the answer to the one before, compares every
+byte of the answers and prints the round trips; at the end, also after Ctrl-C,
+how many were lost and how long they took. URL is as serve takes it. Of a TCP or
+Unix connection it then ends its direction and waits for the server's end.
 
 Exit status: 1 when an answer is missing or wrong, 6 when there is no connection
 or it breaks.`,
@@ -291,7 +291,7 @@ or it breaks.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVarP(&cfg.Count, "count", "c", 1, "number of messages; negative: until Ctrl-C")
+	f.IntVarP(&cfg.Count, "count", "c", 1, "messages to send; negative: until Ctrl-C")
 	f.IntVar(&cfg.Size, "size", 64, "bytes a message; 0 for datagrams only")
 	f.DurationVar(&cfg.Interval, "interval", 0, "time between the beginnings of two messages")
 	f.DurationVar(&cfg.Timeout, "timeout", 5*time.Second, "how long to wait for an answer")

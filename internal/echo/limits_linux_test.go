@@ -434,3 +434,56 @@ func TestTheLongestUnixMessage(t *testing.T) {
 		})
 	}
 }
+
+// More Unix connections than may have an epoll descriptor, some of which write
+// more than there is room for: all are served alike, and nothing is left.
+func TestQuickAndSlowUnixConnections(t *testing.T) {
+	for _, network := range []string{"unix", "unixpacket"} {
+		t.Run(network, func(t *testing.T) {
+			nothingLeft(t)
+			var errs errorList
+			s, eps := serve(t, &ServerConfig{OnError: errs.add}, Endpoint{network, filepath.Join(t.TempDir(), "s")})
+			conns := make([]net.Conn, maxQuick+50)
+			for i := range conns {
+				conns[i] = dial(t, eps[0])
+				exchange(t, conns[i], "first")
+			}
+			if n := s.quick.Load(); n != maxQuick {
+				t.Errorf("%d epoll descriptors, want %d", n, maxQuick)
+			}
+			// Nobody reads until the server has to wait with its answers.
+			const slowed, messages, size = 10, 100, 10_000
+			var wg sync.WaitGroup
+			for _, c := range conns[:slowed] {
+				wg.Go(func() {
+					for range messages {
+						if _, err := c.Write(make([]byte, size)); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			if !eventually(func() bool { return s.quick.Load() == maxQuick-slowed }) {
+				t.Errorf("%d epoll descriptors, want %d", s.quick.Load(), maxQuick-slowed)
+			}
+			for i, c := range conns[:slowed] {
+				in := make([]byte, size)
+				for range messages {
+					if _, err := io.ReadFull(c, in); err != nil {
+						t.Fatalf("connection %d: %v", i, err)
+					}
+				}
+			}
+			wg.Wait()
+			for _, c := range conns {
+				exchange(t, c, "last")
+				c.Close()
+			}
+			if !eventually(func() bool { return s.quick.Load() == 0 && s.open() == 0 }) {
+				t.Errorf("%d epoll descriptors, %d connections are left", s.quick.Load(), s.open())
+			}
+			errs.none(t)
+		})
+	}
+}

@@ -292,7 +292,11 @@ func (c *conn) recv(fd uintptr) bool {
 		c.err = errDrained
 	case c.err == errTruncated:
 	case c.err != nil:
-		c.err = c.opError("read", "recvmsg", c.err)
+		call := "read"
+		if c.seqpacket {
+			call = "recvmsg"
+		}
+		c.err = c.opError("read", call, c.err)
 	case n == 0:
 		c.err = io.EOF
 	case !c.active.IsZero():
