@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"iter"
 	"math"
 	"time"
 
@@ -20,8 +21,8 @@ type Distribution struct {
 	h   *hdrhistogram.Histogram
 }
 
-// add counts v; what is negative counts as 0.
-func (d *Distribution) add(v time.Duration) {
+// Add counts v; what is negative counts as 0.
+func (d *Distribution) Add(v time.Duration) {
 	v = max(0, v)
 	if d.h == nil {
 		d.h = hdrhistogram.New(1, math.MaxInt64, digits)
@@ -31,8 +32,8 @@ func (d *Distribution) add(v time.Duration) {
 	d.Max = max(d.Max, v)
 }
 
-// merge adds what from has.
-func (d *Distribution) merge(from *Distribution) {
+// Merge adds what from has.
+func (d *Distribution) Merge(from *Distribution) {
 	if from.N == 0 {
 		return
 	}
@@ -59,4 +60,19 @@ func (d *Distribution) Percentile(p float64) time.Duration {
 		unit *= 10
 	}
 	return min(d.Max, v.Round(unit))
+}
+
+// All returns the values in ascending order, each with how often it was added;
+// values that cannot be told apart are one, the largest of them.
+func (d *Distribution) All() iter.Seq2[time.Duration, int64] {
+	return func(yield func(time.Duration, int64) bool) {
+		if d.h == nil {
+			return
+		}
+		for _, bar := range d.h.Distribution() {
+			if bar.Count > 0 && !yield(min(d.Max, time.Duration(bar.To)), bar.Count) {
+				return
+			}
+		}
+	}
 }

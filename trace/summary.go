@@ -46,18 +46,18 @@ func (s *Summary) Add(c *Conn) {
 	if by != NoCloser {
 		s.TeardownsBy[c.Teardown][by]++
 	}
-	s.Lifetime.add(c.Duration())
+	s.Lifetime.Add(c.Duration())
 	if c.HasRTT {
-		s.RTT.add(c.RTT)
+		s.RTT.Add(c.RTT)
 	}
 	if c.HasHalfOpen {
-		s.HalfOpen.add(c.HalfOpen)
+		s.HalfOpen.Add(c.HalfOpen)
 	}
 	if c.HalfClose.Seen {
-		s.HalfClose.add(c.HalfClose.Duration)
+		s.HalfClose.Add(c.HalfClose.Duration)
 	}
 	if c.HasIdle {
-		s.Idle.add(c.Idle)
+		s.Idle.Add(c.Idle)
 		s.addClose(c)
 	}
 }
@@ -108,11 +108,11 @@ func (s *Summary) Merge(from *Summary) {
 	for i, n := range from.Closers {
 		s.Closers[i] += n
 	}
-	s.RTT.merge(&from.RTT)
-	s.Lifetime.merge(&from.Lifetime)
-	s.HalfOpen.merge(&from.HalfOpen)
-	s.HalfClose.merge(&from.HalfClose)
-	s.Idle.merge(&from.Idle)
+	s.RTT.Merge(&from.RTT)
+	s.Lifetime.Merge(&from.Lifetime)
+	s.HalfOpen.Merge(&from.HalfOpen)
+	s.HalfClose.Merge(&from.HalfClose)
+	s.Idle.Merge(&from.Idle)
 	s.IdleLeftOut += from.IdleLeftOut
 	if from.idles != nil {
 		if s.idles == nil {

@@ -28,7 +28,7 @@ func TestPercentiles(t *testing.T) {
 			values := make([]time.Duration, n)
 			for i := range values {
 				values[i] = random()
-				d.add(values[i])
+				d.Add(values[i])
 			}
 			slices.Sort(values)
 			if d.N != n || d.Max != values[n-1] {
@@ -50,7 +50,7 @@ func TestNoDurationIsOutOfRange(t *testing.T) {
 		t.Errorf("percentile of nothing: %v", got)
 	}
 	for _, v := range []time.Duration{math.MinInt64, -1, 0, 1, math.MaxInt64 - 1, math.MaxInt64} {
-		d.add(v)
+		d.Add(v)
 	}
 	if d.N != 6 || d.Max != math.MaxInt64 || d.Percentile(50) != 0 || d.Percentile(100) < math.MaxInt64/1000*998 {
 		t.Errorf("n %d, max %d, p50 %d, p100 %d", d.N, d.Max, d.Percentile(50), d.Percentile(100))

@@ -48,7 +48,12 @@ func runScenario(cmd *cobra.Command, s std, o *output, scenario func(*lab.Config
 	if err := privnet.Setup(); err != nil {
 		return err
 	}
-	err = scenario(&lab.Config{Color: color, JSON: o.json})
+	return checked(scenario(&lab.Config{Color: color, JSON: o.json}))
+}
+
+// checked gives the status of a check to what a scenario found otherwise than
+// it shows.
+func checked(err error) error {
 	if check := (*lab.CheckError)(nil); errors.As(err, &check) {
 		return &statusError{exitCheck, err}
 	}

@@ -29,12 +29,12 @@ func newEcho(s std) *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q: finack echo knows serve and send", args[0])
+				return usagef("unknown command %q: finack echo knows compare, serve and send", args[0])
 			}
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(newEchoServe(s), newEchoSend(s))
+	cmd.AddCommand(newEchoCompare(s), newEchoServe(s), newEchoSend(s))
 	return cmd
 }
 

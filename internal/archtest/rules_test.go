@@ -22,7 +22,7 @@ var arrows = map[string][]string{
 	"decode":              {},
 	"raw":                 {},
 	"internal/pcapfilter": {},
-	"internal/echo":       {},
+	"internal/echo":       {"trace"}, // its Distribution
 	"internal/craft":      {"decode"},
 	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"},                               // trace: the states' names
 	"internal/kernel":     {"trace"},                                                                  // the states' names

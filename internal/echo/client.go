@@ -2,6 +2,7 @@ package echo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -15,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"finack/trace"
 )
 
 // ClientConfig configures Send; nil and the zero value are fine.
@@ -36,6 +39,10 @@ type ClientConfig struct {
 
 	// CloseDelay is the time between the server's end and our close.
 	CloseDelay time.Duration
+
+	// Dial connects to the server; nil: package net does, but never by MPTCP.
+	// It is how a conversation is had from another network namespace.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Reply tells what became of one message.
@@ -118,35 +125,49 @@ const (
 // lost datagram is none, a broken stream and the end of ctx are. The Result is
 // valid in any case.
 func Send(ctx context.Context, ep Endpoint, cfg *ClientConfig, report func(Reply)) (Result, error) {
-	c := client{ep: ep, report: report}
+	var times trace.Distribution
+	c, err := newClient(ep, cfg)
+	if err != nil {
+		return Result{}, err
+	}
+	c.report, c.latency = report, times.Add
+	err = c.send(ctx)
+	c.res.RTT = timesOf(&times, c.res.RTT.Min)
+	return c.res, err
+}
+
+// newClient returns a client for the server at ep, with the defaults for what
+// cfg leaves open.
+func newClient(ep Endpoint, cfg *ClientConfig) (*client, error) {
+	c := &client{ep: ep}
 	if cfg != nil {
 		c.cfg = *cfg
 	}
-	if c.cfg.Count == 0 {
-		c.cfg.Count = 1
-	}
-	if c.cfg.Size == 0 {
-		c.cfg.Size = defaultSize
-	}
+	c.cfg.Count = cmp.Or(c.cfg.Count, 1)
+	c.cfg.Size = cmp.Or(c.cfg.Size, defaultSize)
 	if c.cfg.Timeout <= 0 {
 		c.cfg.Timeout = defaultTimeout
 	}
 	if c.cfg.Size < 0 {
 		if !ep.isDatagram() {
-			return Result{}, fmt.Errorf("send to %v: only datagrams can be empty", ep)
+			return nil, fmt.Errorf("send to %v: only datagrams can be empty", ep)
 		}
 		c.cfg.Size = 0
 	}
+	return c, nil
+}
+
+// send has the conversation.
+func (c *client) send(ctx context.Context) error {
 	err := c.run(ctx)
 	c.res.Lost = c.res.Sent - c.res.Received
-	c.res.RTT = c.samples.times()
-	if err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err() // the reason why the socket was closed
-		}
-		return c.res, fmt.Errorf("send to %v: %w", ep, err)
+	if err == nil {
+		return nil
 	}
-	return c.res, nil
+	if ctx.Err() != nil {
+		err = ctx.Err() // the reason why the socket was closed
+	}
+	return fmt.Errorf("send to %v: %w", c.ep, err)
 }
 
 // client is one conversation.
@@ -157,8 +178,13 @@ type client struct {
 	conn    net.Conn
 	out, in []byte // the message, and room for its answer
 	recent  [recent]sent
-	samples samples
 	res     Result
+	latency func(time.Duration) // is told each round trip; nil: nobody is
+
+	// The first warmup messages, beside Count, only find the way; begin is
+	// called after them.
+	warmup int
+	begin  func() error
 }
 
 // sent is a message of the recent past.
@@ -187,7 +213,12 @@ func (c *client) run(ctx context.Context) error {
 		exchange = c.exchangeDatagram
 	}
 	begin := time.Now()
-	for i := 0; c.cfg.Count < 0 || i < c.cfg.Count; i++ {
+	for i := 0; c.cfg.Count < 0 || i < c.warmup+c.cfg.Count; i++ {
+		if i == c.warmup && c.begin != nil {
+			if err := c.begin(); err != nil {
+				return err
+			}
+		}
 		if i > 0 && c.cfg.Interval > 0 {
 			begin = begin.Add(c.cfg.Interval)
 			if now := time.Now(); begin.Before(now) {
@@ -213,7 +244,11 @@ func (c *client) run(ctx context.Context) error {
 	return c.finish(ctx)
 }
 
-func (c *client) dial(ctx context.Context) error {
+func (c *client) dial(ctx context.Context) (err error) {
+	if c.cfg.Dial != nil {
+		c.conn, err = c.cfg.Dial(ctx, c.ep.Network, c.ep.Address)
+		return err
+	}
 	d := net.Dialer{Timeout: c.cfg.Timeout}
 	d.SetMultipathTCP(false)
 	if c.ep.Network == "unixgram" {
@@ -227,8 +262,7 @@ func (c *client) dial(ctx context.Context) error {
 		}
 		d.LocalAddr = &net.UnixAddr{Name: name, Net: "unixgram"}
 	}
-	conn, err := d.DialContext(ctx, c.ep.Network, c.ep.Address)
-	c.conn = conn
+	c.conn, err = d.DialContext(ctx, c.ep.Network, c.ep.Address)
 	return err
 }
 
@@ -300,7 +334,7 @@ func (c *client) write(seq uint64) error {
 		return c.explain(err)
 	}
 	c.res.Sent++
-	if c.cfg.HalfClose && seq == uint64(c.cfg.Count) {
+	if c.cfg.HalfClose && seq == uint64(c.warmup+c.cfg.Count) {
 		return c.closeWrite()
 	}
 	return nil
@@ -432,7 +466,12 @@ func (c *client) sort(in []byte, seq uint64) bool {
 func (c *client) answered(r Reply) {
 	c.recent[r.Seq%recent].answered = true
 	c.res.Received++
-	c.samples.add(r.RTT)
+	if c.res.Received == 1 || r.RTT < c.res.RTT.Min {
+		c.res.RTT.Min = r.RTT
+	}
+	if c.latency != nil {
+		c.latency(r.RTT)
+	}
 	c.tell(r)
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -271,11 +270,15 @@ func (d *demo) datagrams() (transport, error) {
 
 // unixStream has an echo over a Unix socket: the same calls, and no packet.
 func (d *demo) unixStream() (t transport, err error) {
-	dir, err := os.MkdirTemp("", "finack")
-	if err != nil {
-		return t, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	err = withTempDir(func(dir string) error {
+		t, err = d.unixStreamIn(dir)
+		return err
+	})
+	return t, err
+}
+
+// unixStreamIn does so with a socket in dir.
+func (d *demo) unixStreamIn(dir string) (t transport, err error) {
 	url := "unix://" + filepath.Join(dir, "echo.sock")
 	stop, err := d.serve(url, nil)
 	if err != nil {
