@@ -2,7 +2,7 @@ package main
 
 import "github.com/spf13/cobra"
 
-func newSocket(_ std) *cobra.Command {
+func newSocket(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "socket",
 		Short: "Any socket(domain, type, protocol): open it, listen on it, send and connect by hand",
@@ -14,6 +14,6 @@ func newSocket(_ std) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand()
+	cmd.AddCommand(newSocketOpen(s))
 	return cmd
 }

@@ -13,7 +13,7 @@ import (
 // module that its code may import, "*" for all but tracetest.
 var arrows = map[string][]string{
 	"cmd/finack":          {"*"},
-	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/craft", "internal/echo", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render"},
+	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/craft", "internal/echo", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render", "internal/sockview"},
 	"internal/pipeline":   {"capture", "decode", "trace", "internal/render"},
 	"internal/render":     {"decode", "trace"},
 	"internal/privnet":    {"capture", "decode", "internal/pcapfilter"},
@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"raw":                 {},
 	"internal/pcapfilter": {},
 	"internal/echo":       {},
+	"internal/sockview":   {"capture", "decode", "raw"},
 }
 
 // A rule finds what must not be in a file.
