@@ -37,7 +37,7 @@ type Event struct {
 	Seq, Ack uint32 // as on the wire
 	SeqBase  uint32 // what relative numbers count from: the ISS, or the first number seen
 	AckBase  uint32
-	Len      int // payload bytes
+	Len      int    // payload bytes
 	Iface    uint32 // where it was captured, as the frame tells it
 	Window   uint16
 	TTL      uint8 // or hop limit

@@ -14,6 +14,6 @@ func newSocket(s std) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(newSocketOpen(s))
+	cmd.AddCommand(newSocketListen(s), newSocketOpen(s))
 	return cmd
 }
