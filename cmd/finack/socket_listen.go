@@ -96,17 +96,19 @@ func (l *listener) parse(cmd *cobra.Command) error {
 	if l.both {
 		l.which.domain = "inet"
 	}
-	if strings.HasSuffix(strings.ToLower(l.which.domain), "packet") && !cmd.Flags().Changed("protocol") {
+	d, err := raw.ParseDomain(l.which.domain)
+	packet := d == raw.AF_PACKET
+	if err != nil || !packet && d != raw.AF_INET && d != raw.AF_INET6 {
+		return usagef("socket listen --domain %s: must be inet, inet6 or packet", l.which.domain)
+	}
+	if packet && !cmd.Flags().Changed("protocol") {
 		l.which.protocol = "all"
 	}
 	s, err := l.which.parse()
 	if err != nil {
 		return err
 	}
-	packet := s.Domain == raw.AF_PACKET
 	switch {
-	case !packet && s.Domain != raw.AF_INET && s.Domain != raw.AF_INET6:
-		return usagef("socket listen --domain %s: must be inet, inet6 or packet", l.which.domain)
 	case s.Type != raw.SOCK_RAW && !(packet && s.Type == raw.SOCK_DGRAM):
 		return usagef("socket listen --type %s: only raw sockets, and dgram of packet, hear what is not sent to them", l.which.typ)
 	case l.compare && packet:

@@ -205,8 +205,9 @@ func (k *conn) arrived() [2]int {
 
 func (k *conn) left() [2]int { return [2]int{k.views[ofAll][0].Outgoing, k.views[ofAll][1].Outgoing} }
 
-// loops reports whether every packet left and arrived again, as on loopback.
-func (k *conn) loops() bool { return k.left() == k.arrived() }
+// loops reports whether every packet left and arrived again on one interface,
+// as on loopback. A router's packets leave on another one.
+func (k *conn) loops() bool { return k.left() == k.arrived() && !k.several() }
 
 // verdict says what a socket saw, what not, and why, as far as the counts prove it.
 func (c *Comparison) verdict(k *conn, i int) string {
@@ -219,6 +220,8 @@ func (c *Comparison) verdict(k *conn, i int) string {
 	in, out := k.arrived(), k.left()
 	if i == ofAll {
 		switch {
+		case in == out && in == [2]int{}:
+			return "nothing: on the links these packets were inside others, or not of this filter"
 		case k.loops():
 			return "each packet twice: once as it leaves, once as it arrives again (loopback)"
 		case k.several():
@@ -234,6 +237,10 @@ func (c *Comparison) verdict(k *conn, i int) string {
 	saw := [2]int{k.views[i][0].Packets, k.views[i][1].Packets}
 	total, sent := saw[0]+saw[1], out[0]+out[1]
 	switch {
+	case total+sent+in[0]+in[1] == 0:
+		return "nothing of it"
+	case saw[0] > in[0] || saw[1] > in[1]:
+		return fmt.Sprintf("%d packets, where ETH_P_ALL saw %d arrive: the others were inside others on the links", total, in[0]+in[1])
 	case saw == in && k.loops():
 		return "each packet once, as it arrives; what leaves is not shown to it"
 	case saw == in && sent > 0 && total > 0:
