@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"finack/decode"
+	"finack/raw"
 )
 
 // Socket captures on Linux only.
@@ -39,3 +40,6 @@ func (*Socket) Stats() (Stats, error) { return Stats{}, errors.ErrUnsupported }
 
 // Close implements Source.
 func (*Socket) Close() error { return nil }
+
+// Sockets returns none.
+func (*Socket) Sockets() []raw.Socket { return nil }

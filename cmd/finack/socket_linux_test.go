@@ -31,7 +31,13 @@ func closings(t *testing.T, addr string) {
 		func(c, s end) { s.does(sendFIN); c.does(untilEOF, leave); s.does(untilEOF, leave) },
 		func(c, s end) { c.does(abort); s.does(untilReset, leave) },
 		func(c, s end) { s.does(abort); c.does(untilReset, leave) },
-		func(c, s end) { c.does(sendFIN); s.does(untilEOF, send); c.does(take); s.does(leave); c.does(untilEOF, leave) },
+		func(c, s end) {
+			c.does(sendFIN)
+			s.does(untilEOF, send)
+			c.does(take)
+			s.does(leave)
+			c.does(untilEOF, leave)
+		},
 	} {
 		dialed, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {
