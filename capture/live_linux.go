@@ -109,14 +109,10 @@ func (l *Live) open(filter []bpf.RawInstruction) error {
 	index, typ := 0, raw.SOCK_DGRAM
 	l.link = decode.LinkSLL2
 	if !l.cfg.any() {
-		iface, err := net.InterfaceByName(l.cfg.Interface)
-		if sys := (*os.SyscallError)(nil); errors.As(err, &sys) {
+		var err error
+		if index, err = interfaceIndex(l.cfg.Interface); err != nil {
 			return err
 		}
-		if err != nil {
-			return ErrNoInterface
-		}
-		index = iface.Index
 		if typ, l.link, err = linkOf(l.cfg.Interface); err != nil {
 			return err
 		}
@@ -142,6 +138,19 @@ func (l *Live) open(filter []bpf.RawInstruction) error {
 		return err
 	}
 	return l.conn.Bind(&raw.Addr{Interface: index, Protocol: raw.ETH_P_ALL})
+}
+
+// interfaceIndex returns the index of an interface, ErrNoInterface where there
+// is none of that name.
+func interfaceIndex(name string) (int, error) {
+	iface, err := net.InterfaceByName(name)
+	if sys := (*os.SyscallError)(nil); errors.As(err, &sys) {
+		return 0, err
+	}
+	if err != nil {
+		return 0, ErrNoInterface
+	}
+	return iface.Index, nil
 }
 
 // linkOf returns what frames of an interface begin with, and the socket type

@@ -38,15 +38,21 @@ func openLive(t testing.TB, cfg *capture.LiveConfig) *capture.Live {
 	t.Helper()
 	privnet.Require(t)
 	l, err := capture.OpenLive(cfg)
+	return opened(t, l, err)
+}
+
+// opened returns a source that was opened, and closes it with the test.
+func opened[S capture.Source](t testing.TB, s S, err error) S {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return l
+	return s
 }
 
 // source is a Source that knows whether it must wait.
@@ -150,15 +156,20 @@ type udpPair struct {
 	buf            [2048]byte
 }
 
-func newUDPPair(t testing.TB) *udpPair {
+func newUDPPair(t testing.TB) *udpPair { return newUDPPairOn(t, net.IPv4(127, 0, 0, 1)) }
+
+// newUDP6Pair is newUDPPair of IPv6.
+func newUDP6Pair(t testing.TB) *udpPair { return newUDPPairOn(t, net.IPv6loopback) }
+
+func newUDPPairOn(t testing.TB, ip net.IP) *udpPair {
 	t.Helper()
 	privnet.Require(t)
-	server, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	server, err := net.ListenUDP("udp", &net.UDPAddr{IP: ip})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
-	client, err := net.DialUDP("udp4", nil, server.LocalAddr().(*net.UDPAddr))
+	client, err := net.DialUDP("udp", nil, server.LocalAddr().(*net.UDPAddr))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,14 +107,10 @@ func OpenSocket(cfg *SocketConfig) (*Socket, error) {
 func (s *Socket) open(filter *pcapfilter.Filter) error {
 	index := 0
 	if name := s.cfg.Interface; name != "" && name != "any" {
-		iface, err := net.InterfaceByName(name)
-		if sys := (*os.SyscallError)(nil); errors.As(err, &sys) {
-			return err
+		var err error
+		if index, err = interfaceIndex(name); err != nil {
+			return fmt.Errorf("capture from %s: %w", name, err)
 		}
-		if err != nil {
-			return fmt.Errorf("capture from %s: %w", name, ErrNoInterface)
-		}
-		index = iface.Index
 	}
 	var programs [][]bpf.RawInstruction
 	var nothing error // the filter's complaint, where it can match nothing

@@ -3,7 +3,6 @@ package capture_test
 import (
 	"bytes"
 	"errors"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -35,32 +34,7 @@ func openSocket(t testing.TB, cfg *capture.SocketConfig) *capture.Socket {
 	t.Helper()
 	privnet.Require(t)
 	s, err := capture.OpenSocket(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-// newUDP6Pair is newUDPPair on ::1.
-func newUDP6Pair(t testing.TB) *udpPair {
-	t.Helper()
-	privnet.Require(t)
-	server, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	client, err := net.DialUDP("udp6", nil, server.LocalAddr().(*net.UDPAddr))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	return &udpPair{server: server, client: client}
+	return opened(t, s, err)
 }
 
 // awaitStamps returns when the kernel stamps packets as they arrive: it begins
