@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
@@ -134,6 +135,39 @@ func TestExtensionHeadersAreLost(t *testing.T) {
 	}
 	if p := packetOf(t, &f); string(p.Payload) != "behind options" || p.Proto != decode.ProtoUDP {
 		t.Errorf("%+v", p)
+	}
+}
+
+// A fragmented packet comes as one, with a header that says so.
+func TestFragmentsComePutTogether(t *testing.T) {
+	four, six := newUDPPair(t), newUDP6Pair(t)
+	link, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mtu := func(n int) {
+		t.Helper()
+		if err := netlink.LinkSetMTU(link, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mtu(1500)
+	defer mtu(link.Attrs().MTU)
+	s := openSocket(t, &capture.SocketConfig{Sockets: []raw.Socket{rawUDP, rawUDP6}, Filter: four.filter() + " or " + six.filter()})
+	ring := openLive(t, &capture.LiveConfig{Interface: "lo", Filter: "ip6 or ip"})
+	payload := bytes.Repeat([]byte("long "), 1600)
+	four.send(t, payload)
+	six.send(t, payload)
+	for _, f := range readFrames(t, s, 2, nil) {
+		p := packetOf(t, &f)
+		if !bytes.Equal(p.Payload, payload) || p.Fragment || p.Len != len(payload) || f.Wire != len(f.Data) {
+			t.Errorf("%d bytes of %d, fragment %v", len(p.Payload), len(payload), p.Fragment)
+		}
+	}
+	for _, f := range readFrames(t, ring, 12, nil) { // 6 each: they were fragments indeed
+		if p := packetOf(t, &f); !p.Fragment {
+			t.Errorf("%+v is no fragment", p)
+		}
 	}
 }
 

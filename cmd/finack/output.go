@@ -37,7 +37,7 @@ func (o *output) flags(cmd *cobra.Command) {
 	f.BoolVar(&o.json, "json", false, "print JSON Lines")
 	f.BoolVar(&o.all, "all", false, "show every segment and datagram, data too")
 	f.BoolVar(&o.absolute, "absolute", false, "print sequence numbers as on the wire, not relative")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "show timers, the steps of each teardown, TTLs and interfaces, too")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "show timers, steps of teardowns, TTLs, interfaces")
 	f.BoolVar(&o.strict, "strict", false, "exit with status 5 when packets were lost")
 	f.StringVar(&o.color, "color", "auto", "colour: auto, always or never")
 	f.StringVarP(&o.write, "write", "w", "", "also write the frames to `FILE` (pcapng, or pcap by its name; - for stdout)")

@@ -39,10 +39,11 @@ tcpdump's language.
 Such a socket hears what arrives at this host and is delivered here, beside the
 kernel's own use of it; on lo that is every packet, once. It does not hear what
 this host sends on a real link, so that of each connection one direction is
-missing there. Fragments come put together. Protocol 0 opens none, and IPPROTO_RAW
-hears nothing but protocol 255. Of IPv6 the kernel gives no header: it is rebuilt
-from what the kernel tells beside the packet (addresses, hop limit, traffic class,
-flow label); extension headers are lost, and FILTER runs in user space.
+missing there. Fragments come put together. Protocol 0 opens none, and
+IPPROTO_RAW hears nothing but protocol 255. Of IPv6 the kernel gives no header:
+it is rebuilt from what the kernel tells beside the packet (addresses, hop
+limit, traffic class, flow label); extension headers are lost, and FILTER runs
+in user space.
 
 --domain packet listens on AF_PACKET instead, --type raw or dgram, with an
 EtherType for a protocol; all, the default, hears both directions.
@@ -52,8 +53,8 @@ version and one of ETH_P_ALL count the same packets, and at the end a table says
 what each saw of every connection, and why not the rest.
 
 It needs CAP_NET_RAW (sudo, or setcap on the binary) and gives all privileges up
-once its sockets are open. Ctrl-C ends it. Exit status 1: the kernel refuses such a
-socket; 3: it is not permitted.`,
+once its sockets are open. Ctrl-C ends it. Exit status 1: the kernel refuses
+such a socket; 3: it is not permitted.`,
 		Example: `  sudo finack socket listen --protocol tcp
   sudo finack socket listen --domain inet6 --protocol icmpv6 -v
   sudo finack socket listen --compare --for 10s -i eth0 port 443`,
@@ -84,8 +85,8 @@ socket; 3: it is not permitted.`,
 	f.Lookup("type").Usage = "raw; of packet also dgram"
 	f.StringVarP(&l.cfg.Interface, "interface", "i", "any", "only what arrives on the interface `NAME`")
 	f.IntVarP(&l.cfg.Snaplen, "snapshot-length", "s", 0, "take `N` bytes of each packet (0: 262144)")
-	f.IntVar(&l.cfg.Buffer, "buffer", 0, "receive buffer of `N` bytes (0: 8 MiB; cut to net.core.rmem_max without CAP_NET_ADMIN)")
-	f.BoolVar(&l.compare, "compare", false, "compare what three kinds of sockets see of the same packets")
+	f.IntVar(&l.cfg.Buffer, "buffer", 0, "receive buffer of `N` bytes (0: 8 MiB, cut to rmem_max)")
+	f.BoolVar(&l.compare, "compare", false, "compare what three kinds of sockets see")
 	f.DurationVar(&l.duration, "for", 0, "stop after `DURATION`, as in 10s (0: do not)")
 	return cmd
 }

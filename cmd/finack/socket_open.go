@@ -14,9 +14,9 @@ type socketFlags struct{ domain, typ, protocol string }
 
 func (f *socketFlags) flags(cmd *cobra.Command, domain, typ, protocol string) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.domain, "domain", domain, "unix, inet, inet6, packet, an AF_ constant or a number")
-	fl.StringVar(&f.typ, "type", typ, "stream, dgram, seqpacket, raw, a SOCK_ constant or a number")
-	fl.StringVar(&f.protocol, "protocol", protocol, "as in tcp, IPPROTO_TCP or 6; of packet as in ip, all or 0x0800")
+	fl.StringVar(&f.domain, "domain", domain, "unix, inet, inet6, packet, or a number")
+	fl.StringVar(&f.typ, "type", typ, "stream, dgram, seqpacket, raw, or a number")
+	fl.StringVar(&f.protocol, "protocol", protocol, "as in tcp or 6; of packet as in all or 0x0800")
 }
 
 func (f *socketFlags) parse() (s raw.Socket, err error) {
@@ -40,14 +40,15 @@ func newSocketOpen(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "open",
 		Short: "Open a socket and say what it is, or why the kernel refuses it",
-		Long: `open calls socket(domain, type, protocol) with exactly these arguments, and prints
-the call, what such a socket sees, which privilege it needs, and its options. When
-the kernel refuses it, open prints the errno, what it means here, and what helps.
-With --table it asks for every domain and type with the usual protocols.
+		Long: `open calls socket(domain, type, protocol) with exactly these arguments, and
+prints the call, what such a socket sees, which privilege it needs, and its
+options. When the kernel refuses it, open prints the errno, what it means here,
+and what helps. With --table it asks for every domain and type with the usual
+protocols.
 
 The kernel's answer is the result, on stdout in both cases. The exit status says
-which it was: 0 a socket, 3 refused for want of a privilege (EPERM, EACCES), 1 any
-other errno. --table exits with 0 whatever its cells say.`,
+which it was: 0 a socket, 3 refused for want of a privilege (EPERM, EACCES), 1
+any other errno. --table exits with 0 whatever its cells say.`,
 		Example: `  sudo finack socket open --domain inet --type raw --protocol tcp
   finack socket open --domain AF_INET6 --type SOCK_DGRAM --protocol IPPROTO_UDP
   finack socket open --table`,
@@ -109,7 +110,7 @@ other errno. --table exits with 0 whatever its cells say.`,
 		},
 	}
 	which.flags(cmd, "inet", "stream", "0")
-	cmd.Flags().BoolVar(&table, "table", false, "what the kernel answers to every domain and type, with the usual protocols")
+	cmd.Flags().BoolVar(&table, "table", false, "every domain and type, with the usual protocols")
 	cmd.Flags().BoolVar(&js, "json", false, "print JSON Lines")
 	return cmd
 }

@@ -55,6 +55,18 @@ func TestForwardedPacketsDoNotLoop(t *testing.T) {
 	}
 }
 
+// What a socket sends to itself is not counted for both directions.
+func TestASocketThatSendsToItself(t *testing.T) {
+	self := decode.EndpointOf(netip.MustParseAddrPort("127.0.0.1:99"))
+	c := comparisonOf(self, self, [...]directions{{there: 3}, {there: 3}, {there: 6, thereOut: 3}})
+	k := c.conns()[0]
+	for i, want := range []int{3, 3, 6} {
+		if v := k.views[i]; v[0].Packets != want || v[1].Packets != 0 {
+			t.Errorf("%v: %d and %d packets, want %d and 0", c.counters[i].Socket, v[0].Packets, v[1].Packets, want)
+		}
+	}
+}
+
 // A verdict says what the counts prove, and no more.
 func TestVerdicts(t *testing.T) {
 	client := decode.EndpointOf(netip.MustParseAddrPort("203.0.113.101:40000"))

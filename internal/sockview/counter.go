@@ -149,12 +149,13 @@ func (c *Counter) late() bool {
 	return stop != 0 && c.frame.Time > stop
 }
 
-// Of returns what was seen of a connection: from a to b, and back.
+// Of returns what was seen of a connection: from a to b, and back. One of a
+// socket with itself has one direction only.
 func (c *Counter) Of(a, b decode.Endpoint) (there, back Tally) {
 	if t := c.seen[[2]decode.Endpoint{a, b}]; t != nil {
 		there = *t
 	}
-	if t := c.seen[[2]decode.Endpoint{b, a}]; t != nil {
+	if t := c.seen[[2]decode.Endpoint{b, a}]; t != nil && a != b {
 		back = *t
 	}
 	return there, back
