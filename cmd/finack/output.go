@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -83,7 +82,8 @@ func interfaceNames() func(uint32) string {
 		if !ok {
 			if iface, err := net.InterfaceByIndex(int(index)); err == nil {
 				// The kernel takes nearly any byte in a name.
-				name = strings.Trim(strconv.QuoteToASCII(iface.Name), `"`)
+				quoted := strconv.QuoteToASCII(iface.Name)
+				name = quoted[1 : len(quoted)-1]
 			}
 			names[index] = name
 		}
