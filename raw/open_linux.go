@@ -15,8 +15,10 @@ import (
 // block a thread.
 //
 // SOCK_RAW of AF_INET sends and receives whole packets, IP header first
-// (IP_HDRINCL is set, raw(7)); of AF_INET6 it receives what follows the IP
-// headers (RFC 3542). AF_PACKET receives nothing before the filter is attached
+// (IP_HDRINCL is set, raw(7)); of AF_INET6 it sends and receives what follows
+// the IP headers (RFC 3542), but with IPPROTO_RAW it sends whole packets too
+// (IPV6_HDRINCL is set then), as they are, extension headers and all, and hears
+// nothing that others send. AF_PACKET receives nothing before the filter is attached
 // and the address is bound (packet(7)).
 //
 // An error is a *net.OpError around an *os.SyscallError and prints the call:

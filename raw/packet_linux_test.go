@@ -1,11 +1,14 @@
 package raw_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 
+	"finack/internal/craft"
 	"finack/internal/privnet"
 	"finack/raw"
 
@@ -366,6 +369,57 @@ func TestNothingUnfilteredSlipsInWhileOpening(t *testing.T) {
 				t.Fatalf("%v received %q", tt.socket, got)
 			}
 			c.Close()
+		}
+	}
+}
+
+// With IPPROTO_RAW, whole IPv6 packets are on the wire as they were written,
+// header, extension headers and checksums: what the kernel does not know, too.
+func TestRawIPv6SendsWholePackets(t *testing.T) {
+	privnet.Require(t)
+	lo6 := netip.IPv6Loopback()
+	ip := craft.IP{Src: lo6, Dst: lo6, TTL: 7, TOS: 0x2e, FlowLabel: 0x12345}
+	wrong, err := craft.AppendUDP(nil, &ip, &craft.UDP{SrcPort: 1, DstPort: 9, Sum: craft.SumWrong}, []byte("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := craft.AppendIP(nil, &ip, 253, []byte("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	long, err := craft.AppendUDP(nil, &ip, &craft.UDP{SrcPort: 1, DstPort: 9}, make([]byte, 2000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	packets, err := craft.Fragment(long, 1280, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packets = append(packets, wrong, other)
+
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tap := open(t, raw.Socket{raw.AF_PACKET, raw.SOCK_DGRAM, raw.ETH_P_IPV6}, &raw.Config{Bind: &raw.Addr{Interface: lo.Index}})
+	soon(t, tap)
+	c := open(t, raw.Socket{raw.AF_INET6, raw.SOCK_RAW, raw.IPPROTO_RAW}, nil)
+	b := make([]byte, 4096)
+	for _, want := range packets {
+		if n, err := c.WriteTo(want, &net.IPAddr{IP: net.IPv6loopback}); err != nil || n != len(want) {
+			t.Fatalf("wrote %d bytes of %d: %v", n, len(want), err)
+		}
+		for { // what the kernel answers is not ours
+			n, _, err := tap.ReadFrom(b)
+			if err != nil {
+				t.Fatalf("% x: %v", want, err)
+			}
+			if b[7] == ip.TTL {
+				if !bytes.Equal(b[:n], want) {
+					t.Errorf("on the wire is % x, want % x", b[:n], want)
+				}
+				break
+			}
 		}
 	}
 }

@@ -22,29 +22,37 @@ what each cost. It takes about a second. Exit status 1 means that the kernel did
 something else than what is shown.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			color, err := o.colored(s.out)
-			if err != nil {
-				return err
-			}
-			if !privnet.Inside() {
-				status, err := privnet.Run()
-				if err != nil {
-					return fmt.Errorf("%w (sudo finack demo)", err)
-				}
-				return silent(status)
-			}
-			if err := privnet.Setup(); err != nil {
-				return err
-			}
-			err = lab.Demo(cmd.Context(), s.out, &lab.Config{Color: color})
-			if check := (*lab.CheckError)(nil); errors.As(err, &check) {
-				return &statusError{exitCheck, err}
-			}
-			return err
+			return runScenario(cmd, s, &o, func(cfg *lab.Config) error {
+				return lab.Demo(cmd.Context(), s.out, cfg)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&o.color, "color", "auto", "colour: auto, always or never")
 	return cmd
+}
+
+// runScenario runs a scenario in a private network, as a command's last act: the
+// program runs again there.
+func runScenario(cmd *cobra.Command, s std, o *output, scenario func(*lab.Config) error) error {
+	color, err := o.colored(s.out)
+	if err != nil {
+		return err
+	}
+	if !privnet.Inside() {
+		status, err := privnet.Run()
+		if err != nil {
+			return fmt.Errorf("%w (sudo %s)", err, cmd.CommandPath())
+		}
+		return silent(status)
+	}
+	if err := privnet.Setup(); err != nil {
+		return err
+	}
+	err = scenario(&lab.Config{Color: color, JSON: o.json})
+	if check := (*lab.CheckError)(nil); errors.As(err, &check) {
+		return &statusError{exitCheck, err}
+	}
+	return err
 }
 
 // silent is the status of a child that has said itself what is to be said.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"slices"
@@ -42,19 +43,28 @@ const grace = 5 * time.Second
 
 func newEchoServe(s std) *cobra.Command {
 	var (
-		o     output
-		cfg   echo.ServerConfig
-		trace bool
+		o       output
+		cfg     echo.ServerConfig
+		backlog int
+		linger  time.Duration
+		trace   bool
 	)
 	cmd := &cobra.Command{
 		Use:   "serve [URL…]",
 		Short: "Echo what comes",
-		Long: `serve echoes on each URL: tcp://HOST:PORT, udp://HOST:PORT (tcp4, tcp6, udp4, udp6
-for one IP version), unix://PATH, unixgram://PATH, unixpacket://PATH. Without one
-it serves the echo port, 7, over TCP and UDP. With --trace it shows the
-handshake and the teardown of each of its TCP connections, and the first datagrams
-of each exchange, as seen on the wire; that needs CAP_NET_RAW. Ctrl-C stops it gracefully.`,
-		Example: `  finack echo serve tcp://127.0.0.1:7007 udp://127.0.0.1:7007
+		Long: `serve echoes on each URL: tcp://HOST:PORT, udp://HOST:PORT (tcp4, tcp6, udp4,
+udp6 for one IP version), unix://PATH, unixgram://PATH, unixpacket://PATH.
+Without one it serves the echo port, 7, over TCP and UDP. A Unix socket's file
+that no program has open any more is replaced; at the end the file is removed.
+
+With --trace it shows the handshake and the teardown of each of its TCP
+connections, and the first datagrams of each exchange, as seen on the wire; that
+needs CAP_NET_RAW.
+
+Ctrl-C or SIGTERM stops it gracefully: what has arrived is answered, each
+connection gets a FIN, and its peer has 5 s to close. A second one ends at once.`,
+		Example: `  finack echo serve tcp://127.0.0.1:7007 udp://:7007 unix:///tmp/echo.sock
+  finack echo serve tcp://:7007 --idle-timeout 30s --max-conns 1000
   sudo finack echo serve --trace --close-delay 80ms`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -64,6 +74,22 @@ of each exchange, as seen on the wire; that needs CAP_NET_RAW. Ctrl-C stops it g
 			if err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("backlog") {
+				cfg.Backlog = &backlog
+			}
+			if cmd.Flags().Changed("linger") {
+				if linger < 0 || linger%time.Second != 0 || linger > math.MaxUint16*time.Second {
+					return usagef("--linger %v: SO_LINGER has whole seconds, 0 or more", linger)
+				}
+				cfg.Linger = &linger
+			}
+			for name, negative := range map[string]bool{
+				"close-delay": cfg.CloseDelay < 0, "idle-timeout": cfg.IdleTimeout < 0, "max-conns": cfg.MaxConns < 0,
+			} {
+				if negative {
+					return usagef("--%s: must not be negative", name)
+				}
+			}
 			var mu sync.Mutex
 			cfg.OnError = func(err error) {
 				mu.Lock()
@@ -71,11 +97,8 @@ of each exchange, as seen on the wire; that needs CAP_NET_RAW. Ctrl-C stops it g
 				fmt.Fprintf(s.err, "finack: %v\n", err)
 			}
 			srv, err := echo.Listen(cmd.Context(), eps, &cfg)
-			if errors.Is(err, os.ErrPermission) {
-				return &statusError{exitDenied, fmt.Errorf("%w: ports below 1024 need root; name another, as in tcp://127.0.0.1:7007", err)}
-			}
 			if err != nil {
-				return err
+				return listenError(err)
 			}
 			defer srv.Close()
 			traced := func() error { return nil }
@@ -102,16 +125,42 @@ of each exchange, as seen on the wire; that needs CAP_NET_RAW. Ctrl-C stops it g
 			err = srv.Shutdown(ctx)
 			<-served
 			endTrace()
+			if errors.Is(err, context.DeadlineExceeded) { // theirs to answer for: we have sent our FIN
+				fmt.Fprintf(s.err, "finack: %v\n", err)
+				err = nil
+			}
 			return errors.Join(err, traced())
 		},
 	}
 	f := cmd.Flags()
+	f.IntVar(&backlog, "backlog", 0, "listen(2)'s backlog: `N` connections and one more\n"+
+		"wait to be accepted (negative, and unless set:\nnet.core.somaxconn)")
 	f.DurationVar(&cfg.CloseDelay, "close-delay", 0, "wait between the peer's FIN and our close")
+	f.DurationVar(&cfg.IdleTimeout, "idle-timeout", 0, "close a connection when its peer sends nothing\n"+
+		"for `D`: our FIN is the first, so the TIME_WAIT is\nours (0: never)")
+	f.DurationVar(&linger, "linger", 0, "SO_LINGER of TCP, in whole seconds: close waits\n"+
+		"up to `D` for the peer's ACK; 0s: close sends RST,\nnot FIN, and discards what is unsent")
+	f.IntVar(&cfg.MaxConns, "max-conns", 0, "serve `N` connections at a time; more wait in the\n"+
+		"backlog, connected but unanswered (0: no limit)")
 	f.BoolVar(&trace, "trace", false, "trace the server's own connections on the wire")
 	f.BoolVar(&o.all, "all", false, "with --trace: show every segment and datagram")
 	f.BoolVar(&o.json, "json", false, "with --trace: print JSON Lines")
 	f.StringVar(&o.color, "color", "auto", "colour: auto, always or never")
 	return cmd
+}
+
+// listenError says what to do about an error of echo.Listen.
+func listenError(err error) error {
+	var op *net.OpError
+	switch unixSocket := errors.As(err, &op) && strings.HasPrefix(op.Net, "unix"); {
+	case errors.Is(err, os.ErrPermission) && unixSocket:
+		return &statusError{exitDenied, fmt.Errorf("%w: its directory must be writable", err)}
+	case errors.Is(err, os.ErrPermission):
+		return &statusError{exitDenied, fmt.Errorf("%w: ports below 1024 need root; name another, as in tcp://127.0.0.1:7007", err)}
+	case errors.Is(err, syscall.ENOTDIR):
+		return &statusError{exitUsage, err}
+	}
+	return err
 }
 
 func endpoints(urls []string) ([]echo.Endpoint, error) {
@@ -199,51 +248,100 @@ func newEchoSend(s std) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "send URL",
 		Short: "Send messages to an echo server and verify each answer",
+		Long: `send sends messages, each after the answer to the one before, compares every
+byte of the answers and prints the round trips; at the end, also after Ctrl-C,
+how many were lost and how long they took. URL is as serve takes it. Of a TCP or
+Unix connection it then ends its direction and waits for the server's end.
+
+Exit status: 1 when an answer is missing or wrong, 6 when there is no connection
+or it breaks.`,
 		Example: `  finack echo send tcp://127.0.0.1:7007 --count 5
-  finack echo send udp://127.0.0.1:7007 --size 1400 --interval 100ms`,
+  finack echo send udp://127.0.0.1:7007 --size 1400 --interval 100ms --count -1`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			eps, err := endpoints(args)
 			if err != nil {
 				return err
 			}
-			if cfg.Size == 0 {
+			switch {
+			case cfg.Size < 0:
+				return usagef("--size %d: must not be negative", cfg.Size)
+			case cfg.Size == 0:
 				cfg.Size = -1 // an empty message, where echo takes zero for its default
 			}
-			res, err := echo.Send(cmd.Context(), eps[0], &cfg, func(r echo.Reply) {
-				switch {
-				case quiet:
-				case r.Err != nil:
-					fmt.Fprintf(s.out, "%d: %v\n", r.Seq, r.Err)
-				default:
-					fmt.Fprintf(s.out, "%d: %d bytes in %v\n", r.Seq, r.Bytes, r.RTT.Round(100*time.Nanosecond))
-				}
-			})
+			var report func(echo.Reply)
+			if !quiet {
+				report = func(r echo.Reply) { fmt.Fprintln(s.out, replyLine(r)) }
+			}
+			res, err := echo.Send(cmd.Context(), eps[0], &cfg, report)
 			if res.Sent > 0 {
-				fmt.Fprintf(s.out, "%s → %s: %d sent, %d answered, %d lost; ", res.Local, res.Remote, res.Sent, res.Received, res.Lost)
-				if res.Received > 0 {
-					fmt.Fprintf(s.out, "round trip min %v, p50 %v, p90 %v, p99 %v, max %v; ",
-						res.RTT.Min, res.RTT.P50, res.RTT.P90, res.RTT.P99, res.RTT.Max)
-				}
-				fmt.Fprintf(s.out, "at the end: %v\n", res.End)
+				fmt.Fprint(s.out, statistics(eps[0], &res))
 			}
 			switch {
 			case errors.Is(err, context.Canceled):
 				return nil
 			case errors.Is(err, syscall.ENOENT), errors.Is(err, fs.ErrNotExist):
 				return &statusError{exitUsage, err}
-			case err == nil && res.Received < res.Sent:
+			case errors.Is(err, echo.ErrWrong):
+				return &statusError{exitCheck, err}
+			case err == nil && (res.Received < res.Sent || res.Wrong > 0):
 				return &statusError{status: exitCheck}
 			}
 			return err
 		},
 	}
 	f := cmd.Flags()
-	f.IntVarP(&cfg.Count, "count", "c", 1, "number of messages")
-	f.IntVar(&cfg.Size, "size", 64, "bytes a message")
-	f.DurationVar(&cfg.Interval, "interval", 0, "time between messages")
+	f.IntVarP(&cfg.Count, "count", "c", 1, "messages to send; negative: until Ctrl-C")
+	f.IntVar(&cfg.Size, "size", 64, "bytes a message; 0 for datagrams only")
+	f.DurationVar(&cfg.Interval, "interval", 0, "time between the beginnings of two messages")
 	f.DurationVar(&cfg.Timeout, "timeout", 5*time.Second, "how long to wait for an answer")
-	f.BoolVar(&cfg.HalfClose, "half-close", false, "send FIN right after the last message, before its answer")
-	f.BoolVarP(&quiet, "quiet", "q", false, "print the result only")
+	f.BoolVar(&cfg.HalfClose, "half-close", false, "send FIN right after the last message, before its\nanswer")
+	f.BoolVarP(&quiet, "quiet", "q", false, "print the statistics only")
 	return cmd
 }
+
+// replyLine is one message's line, as ping has it.
+func replyLine(r echo.Reply) string {
+	line := fmt.Sprintf("seq=%d", r.Seq)
+	if r.Err == nil || r.RTT > 0 {
+		line = fmt.Sprintf("%d bytes from %v: seq=%d", r.Bytes, r.From, r.Seq)
+	}
+	if r.RTT > 0 {
+		line += " time=" + millis(r.RTT) + " ms"
+	}
+	if r.Err != nil {
+		line += ": " + r.Err.Error()
+	}
+	return line
+}
+
+// statistics sums up a conversation.
+func statistics(ep echo.Endpoint, res *echo.Result) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n--- %v echo statistics ---\n", ep)
+	fmt.Fprintf(&b, "%d sent, %d received, %.3g%% lost", res.Sent, res.Received, 100*float64(res.Lost)/float64(res.Sent))
+	for _, n := range []struct {
+		n    int
+		what string
+	}{{res.Late, "late"}, {res.Duplicates, "duplicate"}, {res.Wrong, "wrong"}} {
+		if n.n > 0 {
+			fmt.Fprintf(&b, ", %d %s", n.n, n.what)
+		}
+	}
+	if datagrams := strings.HasPrefix(ep.Network, "udp") || ep.Network == "unixgram"; !datagrams || res.End != echo.EndNothing {
+		fmt.Fprintf(&b, "; the server's end: %v", res.End)
+	}
+	b.WriteByte('\n')
+	if t := res.RTT; res.Received > 0 {
+		fmt.Fprintf(&b, "round trip min/p50/p90/p99/max = %s/%s/%s/%s/%s ms\n",
+			millis(t.Min), millis(t.P50), millis(t.P90), millis(t.P99), millis(t.Max))
+	}
+	if res.End == echo.EndRefused && strings.HasPrefix(ep.Network, "udp") {
+		b.WriteString("Nobody listens there: UDP has no handshake; a datagram drew an ICMP port\n" +
+			"unreachable, and only the next call on the socket told of it.\n")
+	}
+	return b.String()
+}
+
+// millis returns d in milliseconds, to the microsecond.
+func millis(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()*1e3) }

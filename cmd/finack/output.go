@@ -32,17 +32,22 @@ type output struct {
 }
 
 func (o *output) flags(cmd *cobra.Command) {
+	o.styleFlags(cmd)
 	f := cmd.Flags()
-	f.BoolVar(&o.json, "json", false, "print JSON Lines")
 	f.BoolVar(&o.all, "all", false, "show every segment and datagram, data too")
 	f.BoolVar(&o.absolute, "absolute", false, "print sequence numbers as on the wire, not relative")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show timers, steps of teardowns, TTLs, interfaces")
 	f.BoolVar(&o.strict, "strict", false, "exit with status 5 when packets were lost")
-	f.StringVar(&o.color, "color", "auto", "colour: auto, always or never")
 	f.StringVarP(&o.write, "write", "w", "", "also write the frames to `FILE` (pcapng, or pcap by its name; - for stdout)")
 	f.Uint64VarP(&o.count, "count", "c", 0, "stop after `N` frames")
 	f.DurationVar(&o.udpTimeout, "udp-timeout", 60*time.Second, "silence that ends a UDP or ICMP echo flow")
 	f.BoolP("no-names", "n", true, "names are never resolved; accepted for tcpdump's sake")
+}
+
+// styleFlags are those of every command that prints text or JSON.
+func (o *output) styleFlags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON Lines")
+	cmd.Flags().StringVar(&o.color, "color", "auto", "colour: auto, always or never")
 }
 
 // colored reports whether w gets colour.

@@ -13,7 +13,7 @@ import (
 // module that its code may import, "*" for all but tracetest.
 var arrows = map[string][]string{
 	"cmd/finack":          {"*"},
-	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/craft", "internal/echo", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render", "internal/sockview"},
+	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/byhand", "internal/craft", "internal/echo", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render", "internal/sockview"},
 	"internal/pipeline":   {"capture", "decode", "trace", "internal/render"},
 	"internal/render":     {"decode", "trace"},
 	"internal/privnet":    {"capture", "decode", "internal/pcapfilter"},
@@ -23,6 +23,10 @@ var arrows = map[string][]string{
 	"raw":                 {},
 	"internal/pcapfilter": {},
 	"internal/echo":       {},
+	"internal/craft":      {"decode"},
+	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"},                               // trace: the states' names
+	"internal/kernel":     {"trace"},                                                                  // the states' names
+	"internal/probe":      {"capture", "decode", "raw", "trace", "internal/craft", "internal/render"}, // sends crafted packets and pairs them with their answers
 	"internal/sockview":   {"capture", "decode", "raw"},
 }
 
@@ -167,6 +171,8 @@ func clockless(f *file) bool {
 	switch f.pkg {
 	case "raw", "decode", "trace", "internal/render", "internal/fixture", "internal/pcapfilter", "internal/craft":
 		return true
+	case "internal/byhand": // but for what is live
+		return !strings.HasPrefix(f.name, "host") && !strings.HasPrefix(f.name, "conn")
 	case "capture": // its file readers and writers; what is live has deadlines
 		return strings.HasPrefix(f.name, "file") || strings.HasPrefix(f.name, "pcap") || strings.HasPrefix(f.name, "writer")
 	}

@@ -41,6 +41,7 @@ type ClientConfig struct {
 // Reply tells what became of one message.
 type Reply struct {
 	Seq   uint64        // of the message, from 1
+	From  net.Addr      // the server
 	Bytes int           // of the answer
 	RTT   time.Duration // from before the message was written until its answer was read; zero where there is none
 	Err   error         // nil: the answer is, byte for byte, what was sent
@@ -296,7 +297,7 @@ func (c *client) writeAndRead(seq uint64) (int, error) {
 // configured.
 func (c *client) write(seq uint64) error {
 	if _, err := c.conn.Write(c.out); err != nil {
-		return err
+		return c.explain(err)
 	}
 	c.res.Sent++
 	if c.cfg.HalfClose && seq == uint64(c.cfg.Count) {
@@ -380,10 +381,15 @@ func (c *client) exchangeDatagram(ctx context.Context, seq uint64) error {
 	}
 }
 
-// explain says where a datagram socket's ECONNREFUSED comes from.
+// explain says in words what a socket's error has to do with messages.
 func (c *client) explain(err error) error {
-	if errors.Is(err, syscall.ECONNREFUSED) && !c.ep.isUnix() {
+	switch udp := !c.ep.isUnix(); {
+	case errors.Is(err, syscall.ECONNREFUSED) && udp:
 		return fmt.Errorf("%w: an ICMP port unreachable answered an earlier datagram", syscall.ECONNREFUSED)
+	case errors.Is(err, syscall.EMSGSIZE) && udp:
+		return fmt.Errorf("%w: a UDP datagram carries 65,507 bytes over IPv4, 65,527 over IPv6", err)
+	case errors.Is(err, syscall.EMSGSIZE):
+		return fmt.Errorf("%w: the socket's buffer is shorter (net.core.wmem_default)", err)
 	}
 	return err
 }
@@ -432,6 +438,7 @@ func (c *client) answered(r Reply) {
 
 func (c *client) tell(r Reply) {
 	if c.report != nil {
+		r.From = c.res.Remote
 		c.report(r)
 	}
 }

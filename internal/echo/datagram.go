@@ -1,8 +1,11 @@
 package echo
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"syscall"
 	"time"
 )
@@ -21,69 +24,187 @@ const (
 	patience = 100 * time.Millisecond
 )
 
-func isWildcard(c *net.UDPConn) bool { return c.LocalAddr().(*net.UDPAddr).IP.IsUnspecified() }
+// Datagram sockets block (block): the goroutine, with a thread of its own,
+// then makes two system calls a message. Package net's poller would make five,
+// and wake up once more for each answer that its receiver has read, because it
+// asks for that (EPOLLOUT) on every socket. What ends a blocked read is
+// shutdown(2) (interrupt).
 
-// serveUDP answers each datagram, an empty one too, from the address that it
-// was sent to: on a socket bound to every address the kernel would choose one
-// by the route, and a connected client would not recognise the answer.
-func (s *Server) serveUDP(c *net.UDPConn) {
-	defer c.Close()
-	own := c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+// udpSocket is a socket.
+type udpSocket struct {
+	c        *net.UDPConn
+	wildcard bool // bound to every address
+}
+
+func newUDP(c *net.UDPConn) (*udpSocket, error) {
+	u := &udpSocket{c, c.LocalAddr().(*net.UDPAddr).IP.IsUnspecified()}
+	if u.wildcard {
+		if err := receiveDestination(c); err != nil {
+			return nil, err
+		}
+	}
+	return u, block(c, 0)
+}
+
+// serve answers each datagram, an empty one too, from the address that it was
+// sent to: on a socket bound to every address the kernel would choose one by
+// the route, and a connected client would not recognise the answer.
+func (u *udpSocket) serve(s *Server) {
+	defer u.c.Close()
+	own := u.c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	var (
 		buf     = make([]byte, maxUDP)
 		oob     []byte
-		backoff time.Duration
+		trouble trouble
+		drain   drainer
 	)
-	if isWildcard(c) {
+	if u.wildcard {
 		oob = make([]byte, controlSize)
 	}
-	for {
-		n, oobn, _, from, err := c.ReadMsgUDPAddrPort(buf, oob)
-		if err != nil {
-			if !s.retry(err, &backoff) {
-				return
-			}
-			continue
-		}
-		backoff = 0
-		// Two echo servers would answer each other for ever; one forged
-		// datagram is enough to start them.
-		if p := from.Port(); p == echoPort || p == own {
-			s.report(fmt.Errorf("datagram from %v not answered: its port is an echo server's", from))
-			continue
-		}
-		if _, _, err := c.WriteMsgUDPAddrPort(buf[:n], answerFrom(oob[:oobn]), from); err != nil {
-			s.report(err)
-		}
-	}
-}
-
-// serveUnixgram answers each datagram whose sender has an address.
-func (s *Server) serveUnixgram(c *net.UnixConn) {
-	defer c.Close()
-	var (
-		buf     = make([]byte, maxMessage)
-		backoff time.Duration
-	)
-	for {
-		n, _, flags, from, err := c.ReadMsgUnix(buf, nil)
-		if err != nil {
-			if !s.retry(err, &backoff) {
-				return
-			}
-			continue
-		}
-		backoff = 0
+	for drain.more(s, u.c.SetReadDeadline) {
+		n, oobn, _, from, err := u.c.ReadMsgUDPAddrPort(buf, oob)
 		switch {
-		case from == nil || from.Name == "":
-			s.report(fmt.Errorf("datagram on %v not answered: its sender is not bound to an address", c.LocalAddr()))
-		case flags&syscall.MSG_TRUNC != 0:
-			s.report(fmt.Errorf("datagram from %v: %w", from, errTruncated))
+		case drain.done(err):
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded): // Shutdown begins
+			continue
+		case err != nil:
+			if !s.retry(err, &trouble) {
+				return
+			}
+			continue
+		}
+		trouble.over()
+		switch p := from.Port(); p {
+		case 0:
+			// interrupt, unless somebody forged a datagram that nobody can answer.
+			if !s.draining.Load() {
+				s.report(fmt.Errorf("datagram from %v not answered: it names no port", from))
+			}
+		case echoPort, own:
+			// Two echo servers would answer each other for ever; one forged
+			// datagram is enough to start them.
+			s.report(fmt.Errorf("datagram from %v not answered: its port is an echo server's", from))
 		default:
-			_ = c.SetWriteDeadline(time.Now().Add(patience))
-			if _, err := c.WriteToUnix(buf[:n], from); err != nil {
+			if _, _, err := u.c.WriteMsgUDPAddrPort(buf[:n], answerFrom(oob[:oobn]), from); err != nil {
 				s.report(err)
 			}
 		}
 	}
+}
+
+func (u *udpSocket) drain() {
+	interrupt(u.c, true)
+	_ = u.c.SetReadDeadline(past())
+}
+
+func (u *udpSocket) close() error {
+	interrupt(u.c, true)
+	return notClosed(u.c.Close())
+}
+
+// unixgramSocket is a socket.
+type unixgramSocket struct {
+	c    *net.UnixConn
+	file *socketFile
+}
+
+func newUnixgram(c *net.UnixConn) (*unixgramSocket, error) {
+	if err := c.SetWriteBuffer(roomToAnswer); err != nil {
+		return nil, err
+	}
+	return &unixgramSocket{c, fileOf(c.LocalAddr())}, block(c, patience)
+}
+
+// serve answers each datagram whose sender has an address.
+func (u *unixgramSocket) serve(s *Server) {
+	defer u.close()
+	rc, err := u.c.SyscallConn()
+	if err != nil {
+		s.report(err)
+		return
+	}
+	var (
+		buf      = make([]byte, maxMessage)
+		n        int
+		flags    int
+		dontwait int
+		from     syscall.Sockaddr
+		trouble  trouble
+	)
+	recv := func(fd uintptr) bool {
+		err = ignoringEINTR(func() (err error) {
+			n, _, flags, from, err = syscall.Recvmsg(int(fd), buf, nil, dontwait)
+			return err
+		})
+		return err != syscall.EAGAIN || dontwait != 0
+	}
+	send := func(fd uintptr) bool {
+		err = ignoringEINTR(func() error { return syscall.Sendto(int(fd), buf[:n], 0, from) })
+		return true
+	}
+	for {
+		if s.draining.Load() && dontwait == 0 {
+			// Nothing is added to the queue after interrupt.
+			dontwait = syscall.MSG_DONTWAIT
+			_ = u.c.SetReadDeadline(time.Time{})
+		}
+		waitErr := rc.Read(recv)
+		switch {
+		case errors.Is(waitErr, os.ErrDeadlineExceeded):
+			continue // Shutdown begins
+		case waitErr != nil:
+			return
+		case err == syscall.EAGAIN:
+			return // drained
+		case err != nil:
+			if !s.retry(u.opError("read", "recvmsg", nil, err), &trouble) {
+				return
+			}
+			continue
+		}
+		trouble.over()
+		sender, ok := from.(*syscall.SockaddrUnix)
+		switch {
+		case !ok || sender.Name == "":
+			// Or interrupt.
+			if !s.draining.Load() {
+				s.report(fmt.Errorf("datagram on %v not answered: its sender is not bound to an address", u.c.LocalAddr()))
+			}
+		case flags&syscall.MSG_TRUNC != 0:
+			s.report(fmt.Errorf("datagram from %v: %w", sender.Name, errTruncated))
+		default:
+			if waitErr := rc.Write(send); waitErr != nil {
+				return
+			}
+			switch err {
+			case nil:
+			case syscall.EAGAIN:
+				s.report(u.opError("write", "sendto", from, fmt.Errorf("%w: the receiver's queue is full", os.ErrDeadlineExceeded)))
+			default:
+				s.report(u.opError("write", "sendto", from, err))
+			}
+		}
+	}
+}
+
+func (u *unixgramSocket) drain() {
+	interrupt(u.c, false)
+	_ = u.c.SetReadDeadline(past())
+}
+
+func (u *unixgramSocket) close() error {
+	interrupt(u.c, true)
+	return cmp.Or(u.file.remove(), notClosed(u.c.Close()))
+}
+
+func (u *unixgramSocket) opError(op, call string, to syscall.Sockaddr, err error) error {
+	if errno, ok := err.(syscall.Errno); ok {
+		err = os.NewSyscallError(call, errno)
+	}
+	e := &net.OpError{Op: op, Net: "unixgram", Source: u.c.LocalAddr(), Err: err}
+	if to, ok := to.(*syscall.SockaddrUnix); ok {
+		e.Addr = &net.UnixAddr{Name: to.Name, Net: "unixgram"}
+	}
+	return e
 }

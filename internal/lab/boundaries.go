@@ -8,24 +8,32 @@ import (
 
 // streamBoundaries writes twice and reads once: a stream has no messages.
 func streamBoundaries(ctx context.Context, network, address string) (string, error) {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false)
-	ln, err := lc.Listen(ctx, network, address)
-	if err != nil {
-		return "", err
-	}
-	defer ln.Close()
-	c, err := net.Dial(network, ln.Addr().String())
+	c, s, err := connectedPair(ctx, network, address)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	s, err := ln.Accept()
-	if err != nil {
-		return "", err
-	}
 	defer s.Close()
 	return boundaries(c, s)
+}
+
+// connectedPair connects two stream sockets; the server listens at address.
+func connectedPair(ctx context.Context, network, address string) (c, s net.Conn, err error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(ctx, network, address)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer ln.Close()
+	if c, err = net.Dial(network, ln.Addr().String()); err != nil {
+		return nil, nil, err
+	}
+	if s, err = ln.Accept(); err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	return c, s, nil
 }
 
 // datagramBoundaries does the same with datagrams.

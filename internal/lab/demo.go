@@ -23,6 +23,7 @@ import (
 // Config says how a scenario is shown; nil is plain text.
 type Config struct {
 	Color bool
+	JSON  bool // JSON Lines instead of text, where the scenario has them
 }
 
 // CheckError says that the kernel did something else than what a scenario shows.
@@ -189,11 +190,15 @@ func (d *demo) tcpOnce(srv *echo.ServerConfig, cli *echo.ClientConfig) (events [
 
 // serve starts an echo server; stop ends it.
 func (d *demo) serve(url string, cfg *echo.ServerConfig) (stop func() error, err error) {
+	return serve(d.ctx, url, cfg)
+}
+
+func serve(ctx context.Context, url string, cfg *echo.ServerConfig) (stop func() error, err error) {
 	ep, err := echo.ParseEndpoint(url)
 	if err != nil {
 		return nil, err
 	}
-	s, err := echo.Listen(d.ctx, []echo.Endpoint{ep}, cfg)
+	s, err := echo.Listen(ctx, []echo.Endpoint{ep}, cfg)
 	if err != nil {
 		return nil, err
 	}

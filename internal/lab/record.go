@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -27,9 +28,25 @@ type recorder struct {
 	events  map[uint64][]trace.Event
 }
 
-// record starts a recorder.
+// recording says what is recorded, and how.
+type recording struct {
+	iface    string            // "any": all
+	filter   string            // in tcpdump's language
+	renderer pipeline.Renderer // also writes everything to out, as it comes; nil: nothing
+	out      io.Writer
+}
+
+// record starts a recorder of all that passes loopback.
 func record(ctx context.Context) (*recorder, error) {
-	src, err := capture.OpenLive(&capture.LiveConfig{Interface: "lo", Buffer: 4 << 20})
+	return startRecording(ctx, &recording{iface: "lo"})
+}
+
+// startRecording starts a recorder.
+func startRecording(ctx context.Context, what *recording) (*recorder, error) {
+	src, err := capture.OpenLive(&capture.LiveConfig{
+		Interface: what.iface, Filter: what.filter, Buffer: 4 << 20,
+		Snaplen: 256, // headers, also of what an ICMP message quotes
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +57,9 @@ func record(ctx context.Context) (*recorder, error) {
 	}
 	go func() {
 		totals, err := pipeline.Run(ctx, pipeline.Config{
-			Source: src, Live: true, Tracker: &trace.Config{All: true}, Events: r.add,
+			Source: src, Live: true, AllIfs: what.iface == "any", Events: r.add,
+			Tracker:  &trace.Config{All: true},
+			Renderer: what.renderer, Out: what.out,
 		})
 		if err == nil && totals.Dropped > 0 {
 			err = checkf("%d frames lost by the capture", totals.Dropped)
@@ -61,40 +80,67 @@ func (r *recorder) add(events []trace.Event) {
 	r.changed = make(chan struct{})
 }
 
-// find returns the events of the connection or flow whose client is there.
+// find returns the events of the last connection or flow whose client is there.
+// The recorder must be locked.
 func (r *recorder) find(client net.Addr) []trace.Event {
-	ap, err := netip.ParseAddrPort(client.String())
-	if err != nil {
-		return nil
-	}
-	want := decode.EndpointOf(ap)
-	var last []trace.Event
+	c := endpoint(client)
+	return r.last(func(e *trace.Event) bool { return e.Client == c })
+}
+
+// between is find for a server, too: a client's port may be used for several.
+func (r *recorder) between(client, server net.Addr) []trace.Event {
+	c, s := endpoint(client), endpoint(server)
+	return r.last(func(e *trace.Event) bool { return e.Client == c && e.Server == s })
+}
+
+// last returns the events of the last connection or flow whose events match.
+func (r *recorder) last(match func(*trace.Event) bool) (last []trace.Event) {
 	for _, events := range r.events {
-		if events[0].Client == want && (last == nil || events[0].Conn > last[0].Conn) {
+		if match(&events[0]) && (last == nil || events[0].Conn > last[0].Conn) {
 			last = events
 		}
 	}
 	return last
 }
 
+// endpoint is a socket's address as events have it, the zero one for none.
+func endpoint(addr net.Addr) decode.Endpoint {
+	ap, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return decode.Endpoint{}
+	}
+	return decode.EndpointOf(ap)
+}
+
 // wait returns a connection's events once they hold as many of each kind as
 // kinds has.
 func (r *recorder) wait(ctx context.Context, client net.Addr, kinds ...trace.Kind) ([]trace.Event, error) {
-	timeout := time.NewTimer(patience)
+	var events []trace.Event
+	err := r.until(ctx, patience, "the end of "+client.String(), func() bool {
+		events = append([]trace.Event(nil), r.find(client)...)
+		return holds(events, kinds)
+	})
+	return events, err
+}
+
+// until waits until a condition holds, which is asked with the recorder locked
+// whenever events have come.
+func (r *recorder) until(ctx context.Context, limit time.Duration, what string, holds func() bool) error {
+	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	for {
 		r.mu.Lock()
-		events, changed := append([]trace.Event(nil), r.find(client)...), r.changed
+		done, changed := holds(), r.changed
 		r.mu.Unlock()
-		if holds(events, kinds) {
-			return events, nil
+		if done {
+			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-timeout.C:
-			return nil, checkf("the capture did not show the end of %s in %v", client, patience)
+			return checkf("the capture did not show %s in %v", what, limit)
 		}
 	}
 }

@@ -52,6 +52,9 @@ func (e *Error) Error() string { return "private network: " + e.Reason }
 // Unwrap returns what the kernel said.
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrAddress is the refusal of RouteAddress to take an address.
+var ErrAddress = errors.New("cannot be a host of its own")
+
 // Inside reports whether this process is the child that Run or Main started in
 // a private network. A process that this child starts is not.
 func Inside() bool {

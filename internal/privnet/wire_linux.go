@@ -2,8 +2,11 @@ package privnet
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -37,6 +40,7 @@ type forwarder struct {
 type rule struct {
 	Rule
 	filter *bpf.VM
+	random *rand.Rand
 	stats  RuleStats
 }
 
@@ -67,17 +71,25 @@ func NewWire(cfg *WireConfig) (*Wire, error) {
 	if err == nil {
 		err = w.build()
 	}
+	if err == nil && cfg.Routed.IsValid() {
+		err = w.route(cfg.Routed)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("private network: wire: %w", err), w.Close())
 	}
-	w.running.Go(func() { w.end(w.forward(A, w.ends[0], w.ends[1])) })
-	w.running.Go(func() { w.end(w.forward(B, w.ends[1], w.ends[0])) })
+	fromA := direction{wire: w, from: A, in: w.ends[0], out: w.ends[1]}
+	fromB := direction{wire: w, from: B, in: w.ends[1], out: w.ends[0]}
+	w.running.Go(func() { w.end(fromA.forward()) })
+	w.running.Go(func() { w.end(fromB.forward()) })
 	return w, nil
 }
 
 // compile makes the rules ready.
 func (w *Wire) compile(rules []Rule) error {
 	for i, r := range rules {
+		if !(r.Chance >= 0 && r.Chance <= 1) { // nor NaN
+			return fmt.Errorf("rule %d: chance %v: must be from 0 to 1", i, r.Chance)
+		}
 		filter, err := pcapfilter.Parse(r.Filter)
 		if err != nil {
 			return fmt.Errorf("rule %d: %w", i, err)
@@ -90,7 +102,7 @@ func (w *Wire) compile(rules []Rule) error {
 		if err != nil {
 			return fmt.Errorf("rule %d: %w", i, err)
 		}
-		w.rules = append(w.rules, rule{Rule: r, filter: vm})
+		w.rules = append(w.rules, rule{Rule: r, filter: vm, random: rand.New(rand.NewPCG(r.Seed, 0))})
 	}
 	return nil
 }
@@ -171,8 +183,18 @@ func openEnd(name string) (*os.File, error) {
 	return end, nil
 }
 
+// direction takes frames from one end to the other.
+type direction struct {
+	wire      *Wire
+	from      Side
+	in, out   *os.File
+	delayed   []held // by due
+	reordered []held // in their order
+}
+
 // held is a frame that is held back.
 type held struct {
+	fate
 	due   time.Time
 	frame []byte
 }
@@ -188,26 +210,18 @@ func hold(queue []held, h held) []held {
 	return slices.Insert(queue, i, h)
 }
 
-// forward takes frames from one end to the other until either is closed. What
-// is held back makes the deadline of waiting for the next frame.
-func (w *Wire) forward(from Side, in, out *os.File) error {
-	var queue []held // by due
+// forward takes frames until either end is closed. What is held back makes the
+// deadline of waiting for the next frame.
+func (d *direction) forward() error {
 	buf := make([]byte, maxFrame)
 	for {
-		var deadline time.Time
-		if len(queue) > 0 {
-			deadline = queue[0].due
-		}
-		if err := in.SetReadDeadline(deadline); err != nil {
+		if err := d.in.SetReadDeadline(d.deadline()); err != nil {
 			return err
 		}
-		n, rerr := in.Read(buf)
+		n, rerr := d.in.Read(buf)
 		now := time.Now()
-		for len(queue) > 0 && !queue[0].due.After(now) {
-			if err := w.send(out, queue[0].frame); err != nil {
-				return err
-			}
-			queue = slices.Delete(queue, 0, 1)
+		if err := d.release(now); err != nil {
+			return err
 		}
 		if errors.Is(rerr, os.ErrDeadlineExceeded) {
 			continue
@@ -215,22 +229,133 @@ func (w *Wire) forward(from Side, in, out *os.File) error {
 		if rerr != nil {
 			return rerr
 		}
-		frame := buf[:n]
-		delay, drop := w.judge(from, frame)
-		switch {
-		case drop:
-		case delay > 0:
-			queue = hold(queue, held{now.Add(delay), bytes.Clone(frame)})
-		default:
-			if err := w.send(out, frame); err != nil {
-				return err
-			}
+		if err := d.take(buf[:n], now); err != nil {
+			return err
 		}
 	}
 }
 
+// take does to a frame what the rules say.
+func (d *direction) take(frame []byte, now time.Time) error {
+	f := d.wire.judge(d.from, frame)
+	if f.drop {
+		return nil
+	}
+	if f.corrupt {
+		corrupt(frame)
+	}
+	if f.delay > 0 {
+		d.delayed = hold(d.delayed, held{f, now.Add(f.delay), bytes.Clone(frame)})
+		return nil
+	}
+	return d.pass(f, now, frame)
+}
+
+// deadline is when the next frame that is held back is due; zero: none is.
+func (d *direction) deadline() (next time.Time) {
+	if len(d.delayed) > 0 {
+		next = d.delayed[0].due
+	}
+	for i := range d.reordered {
+		if due := d.reordered[i].due; next.IsZero() || due.Before(next) {
+			next = due
+		}
+	}
+	return next
+}
+
+// release lets go of what is due.
+func (d *direction) release(now time.Time) error {
+	for len(d.delayed) > 0 && !d.delayed[0].due.After(now) {
+		h := d.delayed[0]
+		d.delayed = slices.Delete(d.delayed, 0, 1)
+		if err := d.pass(h.fate, now, h.frame); err != nil {
+			return err
+		}
+	}
+	for i := 0; i < len(d.reordered); {
+		if d.reordered[i].due.After(now) {
+			i++
+			continue
+		}
+		d.reordered[i].behind = 0
+		if err := d.sendOvertaken(); err != nil {
+			return err
+		}
+		i = 0
+	}
+	return nil
+}
+
+// pass sends a frame, whose delay is over, or has it wait for others to
+// overtake it. The frame is the caller's again after that.
+func (d *direction) pass(f fate, now time.Time, frame []byte) error {
+	if f.behind > 0 {
+		d.reordered = append(d.reordered, held{f, now.Add(f.limit), bytes.Clone(frame)})
+		return nil
+	}
+	if err := d.sendCopies(f, frame); err != nil {
+		return err
+	}
+	overtake(d.reordered)
+	return d.sendOvertaken()
+}
+
+// overtake counts a frame that was sent for those held back before it.
+func overtake(before []held) {
+	for i := range before {
+		before[i].behind = max(1, before[i].behind) - 1
+	}
+}
+
+// sendOvertaken sends the frames that enough others have overtaken. Each of
+// these may have overtaken some that are still held back.
+func (d *direction) sendOvertaken() error {
+	for {
+		i := slices.IndexFunc(d.reordered, func(h held) bool { return h.behind == 0 })
+		if i < 0 {
+			return nil
+		}
+		h := d.reordered[i]
+		d.reordered = slices.Delete(d.reordered, i, i+1)
+		if err := d.sendCopies(h.fate, h.frame); err != nil {
+			return err
+		}
+		overtake(d.reordered[:i])
+	}
+}
+
+// sendCopies sends a frame as often as it shall arrive.
+func (d *direction) sendCopies(f fate, frame []byte) error {
+	for range 1 + f.copies {
+		if err := d.wire.send(d.out, frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// corrupt damages an Ethernet frame in the last byte of its IPv4 packet.
+func corrupt(frame []byte) {
+	const header, length = 14, 16 // where the packet and its total length begin
+	end := len(frame)
+	if end >= header+20 && binary.BigEndian.Uint16(frame[header-2:]) == unix.ETH_P_IP {
+		end = min(end, header+max(1, int(binary.BigEndian.Uint16(frame[length:])))) // behind it is padding
+	}
+	frame[end-1] ^= 1
+}
+
+// fate is what the rules make of a frame.
+type fate struct {
+	drop, corrupt bool
+	copies        int
+	delay         time.Duration
+	behind        uint64        // so many frames shall overtake it
+	limit         time.Duration // of waiting for them
+}
+
 // judge applies the rules to a frame.
-func (w *Wire) judge(from Side, frame []byte) (delay time.Duration, drop bool) {
+func (w *Wire) judge(from Side, frame []byte) (f fate) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range w.rules {
@@ -242,19 +367,51 @@ func (w *Wire) judge(from Side, frame []byte) (delay time.Duration, drop bool) {
 			continue
 		}
 		r.stats.Matched++
-		if r.Nth != 0 && r.Nth != r.stats.Matched {
+		if !r.chosen() {
 			continue
 		}
-		if r.Drop {
-			r.stats.Dropped++
-			return 0, true
-		}
-		if r.Delay > 0 {
-			r.stats.Delayed++
-			delay += r.Delay
+		if r.act(&f); f.drop {
+			return f
 		}
 	}
-	return delay, false
+	return f
+}
+
+// chosen reports whether a rule acts on the frame that it matched last.
+func (r *rule) chosen() bool {
+	switch {
+	case r.Nth != 0:
+		return r.Nth == r.stats.Matched
+	case r.Chance != 0:
+		return r.random.Float64() < r.Chance // drawn once for each frame that matches
+	}
+	return true
+}
+
+// act does to a frame what its rule says.
+func (r *rule) act(f *fate) {
+	if r.Drop {
+		r.stats.Dropped++
+		f.drop = true
+		return
+	}
+	if r.Duplicate {
+		r.stats.Duplicated++
+		f.copies++
+	}
+	if r.Corrupt {
+		r.stats.Corrupted++
+		f.corrupt = true
+	}
+	switch {
+	case r.Reorder > 0:
+		r.stats.Reordered++
+		f.behind += r.Reorder
+		f.limit += cmp.Or(r.Delay, ReorderLimit)
+	case r.Delay > 0:
+		r.stats.Delayed++
+		f.delay += r.Delay
+	}
 }
 
 // send sends a frame to the host at an end. It is counted before it can be

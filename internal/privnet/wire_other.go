@@ -2,6 +2,8 @@
 
 package privnet
 
+import "net/netip"
+
 type forwarder struct{}
 
 // NewWire returns an error: it needs Linux.
@@ -15,3 +17,9 @@ func (w *Wire) Close() error { return nil }
 
 // Do returns an error: there is no host without Linux.
 func (h *Host) Do(func() error) error { return errNeedsLinux }
+
+// RouteLoopback returns an error: it needs Linux.
+func RouteLoopback(netip.Prefix) (remove func() error, err error) { return nil, errNeedsLinux }
+
+// RouteAddress returns an error: it needs Linux.
+func RouteAddress(netip.Addr) (remove func() error, err error) { return nil, errNeedsLinux }

@@ -37,12 +37,13 @@ func unreachable(v6 bool) uint8 {
 	return 3
 }
 
-// appendEnd appends one end of a connection or flow.
+// appendEnd appends one end of a connection or flow, or of another protocol's
+// packet, which has no ports.
 func appendEnd(dst []byte, proto decode.Proto, e decode.Endpoint) []byte {
-	if echo(proto) {
-		return e.AddrPort().Addr().AppendTo(dst)
+	if proto == decode.ProtoTCP || proto == decode.ProtoUDP {
+		return e.AppendTo(dst)
 	}
-	return e.AppendTo(dst)
+	return e.AddrPort().Addr().AppendTo(dst)
 }
 
 // appendEnds appends both: "10.0.0.1:40000 → 10.0.0.2:80".

@@ -19,7 +19,15 @@ func (t *Text) AppendLadder(dst []byte, title string, events []trace.Event) []by
 	if len(events) == 0 {
 		return dst
 	}
-	first := &events[0]
+	dst = t.AppendLadderHead(dst, title, &events[0])
+	for i := range events {
+		dst = t.AppendRung(dst, &events[i])
+	}
+	return dst
+}
+
+// AppendLadderHead appends the first line of a ladder: who its ends are.
+func (t *Text) AppendLadderHead(dst []byte, title string, first *trace.Event) []byte {
 	at := len(dst)
 	dst = append(dst, ' ')
 	dst = t.paint(dst, bold, title)
@@ -29,19 +37,17 @@ func (t *Text) AppendLadder(dst []byte, title string, events []trace.Event) []by
 	dst = pad(dst, at, ladderServer)
 	dst = append(dst, "server "...)
 	dst = first.Server.AppendTo(dst)
-	dst = append(dst, '\n')
-	for i := range events {
-		e := &events[i]
-		switch e.Kind {
-		case trace.SegmentSeen, trace.DatagramSeen, trace.ICMPSeen:
-			dst = t.rung(dst, e)
-		}
-	}
-	return dst
+	return append(dst, '\n')
 }
 
-// rung appends one line of a ladder.
-func (t *Text) rung(dst []byte, e *trace.Event) []byte {
+// AppendRung appends one line of a ladder: a packet, and the states that it
+// proves. Other events have none.
+func (t *Text) AppendRung(dst []byte, e *trace.Event) []byte {
+	switch e.Kind {
+	case trace.SegmentSeen, trace.DatagramSeen, trace.ICMPSeen:
+	default:
+		return dst
+	}
 	at := len(dst)
 	dst = append(dst, ' ')
 	dst = appendSince(dst, e.Time.Sub(e.Start))

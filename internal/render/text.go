@@ -197,19 +197,7 @@ func (t *Text) transition(dst []byte, e *trace.Event) []byte {
 
 func (t *Text) icmp(dst []byte, e *trace.Event) []byte {
 	dst = t.begin(dst, e)
-	dst = append(dst, "! ICMP"...)
-	if e.IPv6 {
-		dst = append(dst, "v6"...)
-	}
-	dst = append(dst, ' ')
-	if m := icmpMeaning(e.ICMPType, e.ICMPCode, e.IPv6); m != "" {
-		dst = append(dst, m...)
-	} else {
-		dst = append(dst, "type "...)
-		dst = strconv.AppendUint(dst, uint64(e.ICMPType), 10)
-		dst = append(dst, " code "...)
-		dst = strconv.AppendUint(dst, uint64(e.ICMPCode), 10)
-	}
+	dst = appendICMPWords(append(dst, "! "...), e)
 	if e.Conn != 0 {
 		dst = append(dst, ": answers a packet of the "...)
 		dst = append(dst, e.From.String()...)

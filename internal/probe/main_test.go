@@ -1,0 +1,10 @@
+package probe
+
+import (
+	"os"
+	"testing"
+
+	"finack/internal/privnet"
+)
+
+func TestMain(m *testing.M) { os.Exit(privnet.Main(m)) }
