@@ -1,5 +1,6 @@
-// Package capture delivers frames: from a live interface, from a pcap or
-// pcapng file, from standard input; and writes them to files.
+// Package capture delivers frames: from a live interface, from sockets with an
+// explicit protocol, from a pcap or pcapng file, from standard input; and writes
+// them to files.
 package capture
 
 import (
@@ -28,7 +29,7 @@ type Source interface {
 type Stats struct {
 	Frames    uint64 // handed out by ReadFrame
 	Received  uint64 // that passed the filter, lost ones included; a file: read from it, filtered ones included
-	Dropped   uint64 // lost because the reader was too slow (packet(7), PACKET_STATISTICS)
+	Dropped   uint64 // lost because the reader was too slow (packet(7), PACKET_STATISTICS; SO_MEMINFO of sockets)
 	LoCopies  uint64 // outgoing copies on the loopback interface, left out
 	BadStamps uint64 // frames with an impossible timestamp, kept
 }

@@ -109,14 +109,10 @@ func (l *Live) open(filter []bpf.RawInstruction) error {
 	index, typ := 0, raw.SOCK_DGRAM
 	l.link = decode.LinkSLL2
 	if !l.cfg.any() {
-		iface, err := net.InterfaceByName(l.cfg.Interface)
-		if sys := (*os.SyscallError)(nil); errors.As(err, &sys) {
+		var err error
+		if index, err = interfaceIndex(l.cfg.Interface); err != nil {
 			return err
 		}
-		if err != nil {
-			return ErrNoInterface
-		}
-		index = iface.Index
 		if typ, l.link, err = linkOf(l.cfg.Interface); err != nil {
 			return err
 		}
@@ -144,6 +140,19 @@ func (l *Live) open(filter []bpf.RawInstruction) error {
 	return l.conn.Bind(&raw.Addr{Interface: index, Protocol: raw.ETH_P_ALL})
 }
 
+// interfaceIndex returns the index of an interface, ErrNoInterface where there
+// is none of that name.
+func interfaceIndex(name string) (int, error) {
+	iface, err := net.InterfaceByName(name)
+	if sys := (*os.SyscallError)(nil); errors.As(err, &sys) {
+		return 0, err
+	}
+	if err != nil {
+		return 0, ErrNoInterface
+	}
+	return iface.Index, nil
+}
+
 // linkOf returns what frames of an interface begin with, and the socket type
 // that gives them so. Of interfaces that it does not know, SOCK_DGRAM gives what
 // follows the link header, and the frames are cooked.
@@ -160,13 +169,24 @@ func linkOf(name string) (raw.Type, decode.LinkType, error) {
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, ifr); err != nil {
 		return 0, 0, opError("ioctl(SIOCGIFHWADDR)", err)
 	}
-	switch ifr.Uint16() { // of a sockaddr, the family: an ARPHRD_ value (netdevice(7))
-	case unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK:
-		return raw.SOCK_RAW, decode.LinkEthernet, nil
-	case unix.ARPHRD_NONE, unix.ARPHRD_RAWIP, unix.ARPHRD_PPP, unix.ARPHRD_TUNNEL, unix.ARPHRD_TUNNEL6, unix.ARPHRD_SIT:
-		return raw.SOCK_DGRAM, decode.LinkRaw, nil
+	switch link := linkOfHardware(ifr.Uint16()); link { // of a sockaddr, the family (netdevice(7))
+	case decode.LinkEthernet:
+		return raw.SOCK_RAW, link, nil
 	default:
-		return raw.SOCK_DGRAM, decode.LinkSLL2, nil
+		return raw.SOCK_DGRAM, link, nil
+	}
+}
+
+// linkOfHardware returns what frames of a hardware type, an ARPHRD_ value,
+// begin with; LinkSLL2, which has a header of its own, where that is not known.
+func linkOfHardware(hatype uint16) decode.LinkType {
+	switch hatype {
+	case unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK:
+		return decode.LinkEthernet
+	case unix.ARPHRD_NONE, unix.ARPHRD_RAWIP, unix.ARPHRD_PPP, unix.ARPHRD_TUNNEL, unix.ARPHRD_TUNNEL6, unix.ARPHRD_SIT:
+		return decode.LinkRaw
+	default:
+		return decode.LinkSLL2
 	}
 }
 
@@ -311,7 +331,11 @@ func (l *Live) next() bool {
 // loCopy reports whether the frame at l.off is the loopback's second copy:
 // there every packet passes twice, and the outgoing one is left out.
 func (l *Live) loCopy() bool {
-	sll := l.at[l.off+hdrSize:]
+	return loCopy(l.at[l.off+hdrSize:])
+}
+
+// loCopy reports whether sll is the address of an outgoing frame on loopback.
+func loCopy(sll []byte) bool {
 	return sll[sllPkttype] == unix.PACKET_OUTGOING && native.Uint16(sll[sllHatype:]) == unix.ARPHRD_LOOPBACK
 }
 
@@ -389,15 +413,32 @@ func socketError(fd int) error {
 // fill makes a Frame of the one at l.off.
 func (l *Live) fill(f *decode.Frame) {
 	hdr := l.at[l.off:]
-	sll := hdr[hdrSize:]
 	sec, nsec := native.Uint32(hdr[hdrSec:]), native.Uint32(hdr[hdrNsec:])
 	f.Time = decode.Timestamp(int64(sec)*1e9 + int64(nsec))
 	f.Link = l.link
-	f.Iface = native.Uint32(sll[sllIfindex:])
 	f.Wire = int(native.Uint32(hdr[hdrLen:]))
-	status := native.Uint32(hdr[hdrStatus:])
 	mac := int(native.Uint16(hdr[hdrMac:]))
-	data := hdr[mac : mac+int(native.Uint32(hdr[hdrSnaplen:]))]
+	about := packetInfo{
+		sll:    hdr[hdrSize:],
+		status: native.Uint32(hdr[hdrStatus:]),
+		tci:    uint16(native.Uint32(hdr[hdrVLAN:])),
+		tpid:   native.Uint16(hdr[hdrVLAN+4:]),
+	}
+	about.fill(f, hdr[mac:mac+int(native.Uint32(hdr[hdrSnaplen:]))], l.cfg.Snaplen)
+}
+
+// packetInfo is what packet(7) tells of a frame beside its bytes.
+type packetInfo struct {
+	sll       []byte // sockaddr_ll
+	status    uint32 // TP_STATUS_…
+	tci, tpid uint16 // of the VLAN tag that was taken out
+}
+
+// fill makes of f, whose Time, Link and Wire are set, the frame whose bytes are
+// data, at most snaplen of them.
+func (p *packetInfo) fill(f *decode.Frame, data []byte, snaplen int) {
+	sll, status := p.sll, p.status
+	f.Iface = native.Uint32(sll[sllIfindex:])
 
 	switch sll[sllPkttype] {
 	case unix.PACKET_HOST, unix.PACKET_BROADCAST, unix.PACKET_MULTICAST:
@@ -420,14 +461,14 @@ func (l *Live) fill(f *decode.Frame) {
 
 	// The kernel takes a VLAN tag out of the frame; it goes back in.
 	tagged := status&unix.TP_STATUS_VLAN_VALID != 0
-	tci, tpid := uint16(native.Uint32(hdr[hdrVLAN:])), uint16(unix.ETH_P_8021Q)
+	tci, tpid := p.tci, uint16(unix.ETH_P_8021Q)
 	if status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
-		tpid = native.Uint16(hdr[hdrVLAN+4:])
+		tpid = p.tpid
 	}
 	head := f.Data[:0]
 	be := binary.BigEndian
 	switch {
-	case l.link == decode.LinkSLL2:
+	case f.Link == decode.LinkSLL2:
 		// Protocol, reserved, ifindex, hatype, pkttype, halen, address. A tag's
 		// own type is the protocol; the rest of it begins the payload.
 		proto := be.Uint16(sll[sllProtocol:])
@@ -447,7 +488,7 @@ func (l *Live) fill(f *decode.Frame) {
 			head = be.AppendUint16(head, tci)
 			head = be.AppendUint16(head, proto)
 		}
-	case l.link == decode.LinkEthernet && tagged && len(data) >= 12:
+	case f.Link == decode.LinkEthernet && tagged && len(data) >= 12:
 		head = append(head, data[:12]...) // both addresses
 		head = be.AppendUint16(head, tpid)
 		head = be.AppendUint16(head, tci)
@@ -456,7 +497,7 @@ func (l *Live) fill(f *decode.Frame) {
 	}
 	f.Wire += len(head)
 	f.Data = append(head, data...)
-	f.Data = f.Data[:min(len(f.Data), l.cfg.Snaplen)]
+	f.Data = f.Data[:min(len(f.Data), snaplen)]
 }
 
 // beginsWithTag reports whether data, that SOCK_DGRAM gave for proto, begins

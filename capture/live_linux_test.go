@@ -38,19 +38,58 @@ func openLive(t testing.TB, cfg *capture.LiveConfig) *capture.Live {
 	t.Helper()
 	privnet.Require(t)
 	l, err := capture.OpenLive(cfg)
+	return opened(t, l, err)
+}
+
+// opened returns a source that was opened, and closes it with the test.
+func opened[S capture.Source](t testing.TB, s S, err error) S {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return l
+	return s
+}
+
+// source is a Source that knows whether it must wait.
+type source interface {
+	capture.Source
+	Buffered() bool
+}
+
+// opener opens a source for what matches filter on loopback.
+type opener func(t testing.TB, filter string) source
+
+// eachSource tests what every live source must do.
+func eachSource(t *testing.T, test func(t *testing.T, open opener)) {
+	ring := func(iface string) opener {
+		return func(t testing.TB, filter string) source {
+			return openLive(t, &capture.LiveConfig{Interface: iface, Filter: filter, Buffer: 1 << 20})
+		}
+	}
+	socket := func(iface string, sockets ...raw.Socket) opener {
+		return func(t testing.TB, filter string) source {
+			return openSocket(t, &capture.SocketConfig{Interface: iface, Sockets: sockets, Filter: filter})
+		}
+	}
+	for name, open := range map[string]opener{
+		"ring on lo":          ring("lo"),
+		"ring on any":         ring("any"),
+		"raw socket":          socket("", rawUDP),
+		"raw sockets of both": socket("lo", rawUDP, rawUDP6),
+		"packet socket":       socket("lo", raw.Socket{Domain: raw.AF_PACKET, Type: raw.SOCK_RAW, Protocol: raw.ETH_P_ALL}),
+		"cooked socket":       socket("", raw.Socket{Domain: raw.AF_PACKET, Type: raw.SOCK_DGRAM, Protocol: raw.ETH_P_IP}),
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open) })
+	}
 }
 
 // setDeadline sets l's read deadline to d from now.
-func setDeadline(t testing.TB, l *capture.Live, d time.Duration) {
+func setDeadline(t testing.TB, l capture.Source, d time.Duration) {
 	t.Helper()
 	if err := l.SetReadDeadline(time.Now().Add(d)); err != nil {
 		t.Fatal(err)
@@ -58,7 +97,7 @@ func setDeadline(t testing.TB, l *capture.Live, d time.Duration) {
 }
 
 // readFrames reads n frames that want accepts; nil accepts all.
-func readFrames(t testing.TB, l *capture.Live, n int, want func(*decode.Frame) bool) []decode.Frame {
+func readFrames(t testing.TB, l capture.Source, n int, want func(*decode.Frame) bool) []decode.Frame {
 	t.Helper()
 	setDeadline(t, l, patience)
 	var frames []decode.Frame
@@ -75,7 +114,7 @@ func readFrames(t testing.TB, l *capture.Live, n int, want func(*decode.Frame) b
 }
 
 // quiet fails the test when l has another frame that want accepts.
-func quiet(t testing.TB, l *capture.Live, want func(*decode.Frame) bool) {
+func quiet(t testing.TB, l capture.Source, want func(*decode.Frame) bool) {
 	t.Helper()
 	setDeadline(t, l, 50*time.Millisecond)
 	for {
@@ -117,15 +156,20 @@ type udpPair struct {
 	buf            [2048]byte
 }
 
-func newUDPPair(t testing.TB) *udpPair {
+func newUDPPair(t testing.TB) *udpPair { return newUDPPairOn(t, net.IPv4(127, 0, 0, 1)) }
+
+// newUDP6Pair is newUDPPair of IPv6.
+func newUDP6Pair(t testing.TB) *udpPair { return newUDPPairOn(t, net.IPv6loopback) }
+
+func newUDPPairOn(t testing.TB, ip net.IP) *udpPair {
 	t.Helper()
 	privnet.Require(t)
-	server, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	server, err := net.ListenUDP("udp", &net.UDPAddr{IP: ip})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
-	client, err := net.DialUDP("udp4", nil, server.LocalAddr().(*net.UDPAddr))
+	client, err := net.DialUDP("udp", nil, server.LocalAddr().(*net.UDPAddr))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -653,10 +697,12 @@ func TestAStoppedReaderLosesNothingOfATrickle(t *testing.T) {
 	}
 }
 
-func TestCloseEndsAReaderWithin50ms(t *testing.T) {
+func TestCloseEndsAReaderWithin50ms(t *testing.T) { eachSource(t, closeEndsAReader) }
+
+func closeEndsAReader(t *testing.T, open opener) {
 	var worst, whole time.Duration
 	for range 20 {
-		l := openLive(t, &capture.LiveConfig{Interface: "lo", Filter: "port 1"})
+		l := open(t, "port 1")
 		ended, started := make(chan error, 1), make(chan struct{})
 		var end time.Time
 		go func() {
@@ -693,7 +739,9 @@ func TestCloseEndsAReaderWithin50ms(t *testing.T) {
 	}
 }
 
-func TestCloseUnderTraffic(t *testing.T) {
+func TestCloseUnderTraffic(t *testing.T) { eachSource(t, closeUnderTraffic) }
+
+func closeUnderTraffic(t *testing.T, open opener) {
 	udp := newUDPPair(t)
 	stop := make(chan struct{})
 	var sender sync.WaitGroup
@@ -710,7 +758,7 @@ func TestCloseUnderTraffic(t *testing.T) {
 	defer sender.Wait()
 	defer close(stop)
 	for range 50 {
-		l := openLive(t, &capture.LiveConfig{Interface: "lo", Buffer: 1 << 20})
+		l := open(t, "")
 		readFrames(t, l, 1+rand.IntN(20), nil)
 		var users sync.WaitGroup
 		users.Go(func() {
@@ -779,9 +827,11 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-func TestDeadlines(t *testing.T) {
+func TestDeadlines(t *testing.T) { eachSource(t, deadlines) }
+
+func deadlines(t *testing.T, open opener) {
 	udp := newUDPPair(t)
-	l := openLive(t, &capture.LiveConfig{Interface: "lo", Filter: udp.filter()})
+	l := open(t, udp.filter())
 	var f decode.Frame
 	setDeadline(t, l, 20*time.Millisecond)
 	begin := time.Now()
@@ -849,22 +899,22 @@ func TestFramesArriveWithinTwoMilliseconds(t *testing.T) {
 	}
 }
 
-func TestReadingAllocatesNothing(t *testing.T) {
+func TestReadingAllocatesNothing(t *testing.T) { eachSource(t, readingAllocatesNothing) }
+
+func readingAllocatesNothing(t *testing.T, open opener) {
 	udp := newUDPPair(t)
-	for _, name := range []string{"lo", "any"} {
-		l := openLive(t, &capture.LiveConfig{Interface: name, Filter: udp.filter()})
-		setDeadline(t, l, time.Minute)
-		f := decode.Frame{Data: make([]byte, 0, 2048)}
-		payload := []byte("x")
-		// Each run waits for its own frame, so this holds for waiting too.
-		if n := testing.AllocsPerRun(100, func() {
-			udp.send(t, payload)
-			if err := l.ReadFrame(&f); err != nil {
-				t.Fatal(err)
-			}
-		}); n != 0 {
-			t.Errorf("%s: %v allocations a frame", name, n)
+	l := open(t, udp.filter())
+	setDeadline(t, l, time.Minute)
+	f := decode.Frame{Data: make([]byte, 0, 2048)}
+	payload := []byte("x")
+	// Each run waits for its own frame, so this holds for waiting too.
+	if n := testing.AllocsPerRun(100, func() {
+		udp.send(t, payload)
+		if err := l.ReadFrame(&f); err != nil {
+			t.Fatal(err)
 		}
+	}); n != 0 {
+		t.Errorf("%v allocations a frame", n)
 	}
 }
 
@@ -1014,20 +1064,9 @@ func TestWhatCannotBeOpened(t *testing.T) {
 		t.Errorf("a wrong filter: %v", err)
 	}
 
-	// A thread without capabilities; it ends with its goroutine.
-	denied := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var none [2]unix.CapUserData
-		if err := unix.Capset(&hdr, &none[0]); err != nil {
-			denied <- err
-			return
-		}
-		_, err := capture.OpenLive(nil)
-		denied <- err
-	}()
-	err = <-denied
+	if cerr := privnet.WithoutCapabilities(func() { _, err = capture.OpenLive(nil) }); cerr != nil {
+		t.Fatal(cerr)
+	}
 	op, sys := (*net.OpError)(nil), (*os.SyscallError)(nil)
 	if !errors.Is(err, os.ErrPermission) || !errors.As(err, &op) || !errors.As(err, &sys) || sys.Syscall != "socket" {
 		t.Errorf("without CAP_NET_RAW: %v", err)

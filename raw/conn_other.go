@@ -76,3 +76,15 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return nil, errNeedsLinu
 
 // IPv4 returns an error: it needs Linux.
 func (c *Conn) IPv4() (*ipv4.RawConn, error) { return nil, errNeedsLinux }
+
+// Options returns an error: it needs Linux.
+func (c *Conn) Options() ([]Option, error) { return nil, errNeedsLinux }
+
+// Drops returns an error: it needs Linux.
+func (c *Conn) Drops() (uint32, error) { return 0, errNeedsLinux }
+
+// CanOpenRaw reports false: it needs Linux.
+func CanOpenRaw() bool { return false }
+
+// Refused reports false: nobody was asked.
+func Refused(Socket, error) (Refusal, bool) { return Refusal{}, false }

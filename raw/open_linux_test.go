@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -31,18 +30,7 @@ func open(t *testing.T, s raw.Socket, cfg *raw.Config) *raw.Conn {
 // withoutCapabilities calls f on a thread that has none; f must not end the test.
 func withoutCapabilities(t *testing.T, f func()) {
 	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
-		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var none [2]unix.CapUserData
-		err := unix.Capset(&hdr, &none[0])
-		if err == nil {
-			f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
+	if err := privnet.WithoutCapabilities(f); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -88,11 +88,12 @@ type Socket struct {
 // "socket(AF_INET, SOCK_RAW, IPPROTO_TCP)". Numbers without a name, and a
 // protocol of zero, are printed as numbers.
 func (s Socket) String() string {
-	return "socket(" + s.Domain.String() + ", " + s.Type.String() + ", " + s.Domain.protocol(s.Protocol) + ")"
+	return "socket(" + s.Domain.String() + ", " + s.Type.String() + ", " + s.Domain.ProtocolName(s.Protocol) + ")"
 }
 
-// protocol returns p as it is called in domain d.
-func (d Domain) protocol(p Protocol) string {
+// ProtocolName returns p as it is called in domain d, "IPPROTO_TCP" or
+// "ETH_P_IP"; the number where it has no name there.
+func (d Domain) ProtocolName(p Protocol) string {
 	name := ""
 	switch d {
 	case AF_INET, AF_INET6:

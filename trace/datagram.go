@@ -60,6 +60,7 @@ func (t *Tracker) exchange(c *record, s Side, first bool, p *decode.Packet) {
 	c.count(s, p)
 	if t.cfg.All || first || answer {
 		e := t.event(c, DatagramSeen, p.Time, s)
+		e.TTL, e.Iface = p.TTL, p.Iface
 		e.Len, e.First = p.Len, first
 		e.ICMPType, e.ICMPCode, e.IPv6 = p.ICMP.Type, p.ICMP.Code, p.Version == 6
 		t.out = append(t.out, e)
@@ -74,6 +75,7 @@ func (t *Tracker) icmp(p *decode.Packet) {
 		return
 	}
 	e := Event{Kind: ICMPSeen, Proto: p.Proto, Time: p.Time, Client: p.Src, Server: p.Dst, Len: p.Len}
+	e.TTL, e.Iface = p.TTL, p.Iface
 	e.ICMPType, e.ICMPCode, e.IPv6 = p.ICMP.Type, p.ICMP.Code, p.Version == 6
 	q := &p.ICMP
 	src, dst := q.QuotedSrc, q.QuotedDst
@@ -88,6 +90,7 @@ func (t *Tracker) icmp(p *decode.Packet) {
 			// From is the end whose packet was refused.
 			ce := t.event(c, ICMPSeen, p.Time, c.side(srcHi))
 			ce.ICMPType, ce.ICMPCode, ce.IPv6, ce.Len = e.ICMPType, e.ICMPCode, e.IPv6, e.Len
+			ce.TTL, ce.Iface = e.TTL, e.Iface
 			e = ce
 			switch {
 			case q.QuotedProto == decode.ProtoTCP:

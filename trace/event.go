@@ -37,9 +37,11 @@ type Event struct {
 	Seq, Ack uint32 // as on the wire
 	SeqBase  uint32 // what relative numbers count from: the ISS, or the first number seen
 	AckBase  uint32
-	Len      int // payload bytes
+	Len      int    // payload bytes
+	Iface    uint32 // where it was captured, as the frame tells it
 	Window   uint16
-	First    bool // the first packet of its connection or flow
+	TTL      uint8 // or hop limit
+	First    bool  // the first packet of its connection or flow
 	Note     Note
 	ICMPType uint8
 	ICMPCode uint8

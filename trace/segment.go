@@ -81,6 +81,7 @@ func (t *Tracker) segment(p *decode.Packet, reused bool) {
 func (t *Tracker) show(c *record, s Side, p *decode.Packet, at int, before [2]State, anomaly Anomaly, note Note, first bool) {
 	seg := &p.Segment
 	e := t.event(c, SegmentSeen, p.Time, s)
+	e.TTL, e.Iface = p.TTL, p.Iface
 	e.Flags, e.Seq, e.Ack, e.Len, e.Window = seg.Flags, seg.Seq, seg.Ack, p.Len, seg.Window
 	e.SeqBase, e.AckBase = c.ends[s].base, c.ends[s.Peer()].base
 	e.First, e.Note = first, note

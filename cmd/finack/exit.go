@@ -69,7 +69,7 @@ func exitStatus(err error) int {
 		return exitDamaged
 	case errors.As(err, &priv), errors.Is(err, os.ErrPermission):
 		return exitDenied
-	case errors.As(err, &syntax), errors.Is(err, fs.ErrNotExist), errors.Is(err, capture.ErrNoInterface):
+	case errors.As(err, &syntax), errors.Is(err, pcapfilter.ErrRejectsAll), errors.Is(err, fs.ErrNotExist), errors.Is(err, capture.ErrNoInterface):
 		return exitUsage
 	default:
 		return exitOther

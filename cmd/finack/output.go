@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,6 +26,9 @@ type output struct {
 	write                                string
 	count                                uint64
 	udpTimeout                           time.Duration
+
+	// interfaceName names an interface by its index; nil where frames have none.
+	interfaceName func(uint32) string
 }
 
 func (o *output) flags(cmd *cobra.Command) {
@@ -31,7 +36,7 @@ func (o *output) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "show every segment and datagram, data too")
 	f.BoolVar(&o.absolute, "absolute", false, "print sequence numbers as on the wire, not relative")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "show timers and the steps of each teardown, too")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "show timers, steps of teardowns, TTLs, interfaces")
 	f.BoolVar(&o.strict, "strict", false, "exit with status 5 when packets were lost")
 	f.StringVarP(&o.write, "write", "w", "", "also write the frames to `FILE` (pcapng, or pcap by its name; - for stdout)")
 	f.Uint64VarP(&o.count, "count", "c", 0, "stop after `N` frames")
@@ -62,13 +67,33 @@ func (o *output) colored(w io.Writer) (bool, error) {
 
 func (o *output) renderer(w io.Writer) (pipeline.Renderer, error) {
 	if o.json {
-		return &render.JSON{Absolute: o.absolute}, nil
+		return &render.JSON{Absolute: o.absolute, Verbose: o.verbose, Interface: o.interfaceName}, nil
 	}
 	color, err := o.colored(w)
 	if err != nil {
 		return nil, err
 	}
-	return &render.Text{Color: color, Absolute: o.absolute, Verbose: o.verbose, Location: time.Local}, nil
+	return &render.Text{
+		Color: color, Absolute: o.absolute, Verbose: o.verbose, Location: time.Local, Interface: o.interfaceName,
+	}, nil
+}
+
+// interfaceNames returns a function that names this host's interfaces by their
+// index, "" where there is none. It asks the kernel once for each.
+func interfaceNames() func(uint32) string {
+	names := make(map[uint32]string)
+	return func(index uint32) string {
+		name, ok := names[index]
+		if !ok {
+			if iface, err := net.InterfaceByIndex(int(index)); err == nil {
+				// The kernel takes nearly any byte in a name.
+				quoted := strconv.QuoteToASCII(iface.Name)
+				name = quoted[1 : len(quoted)-1]
+			}
+			names[index] = name
+		}
+		return name
+	}
 }
 
 // prepare fills in the part of a pipeline that the flags decide; done ends it.

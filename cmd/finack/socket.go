@@ -14,6 +14,8 @@ func newSocket(s std) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(newSocketBacklog(s), newSocketConnect(s), newSocketDuplex(s), newSocketSend(s))
+	cmd.AddCommand(
+		newSocketBacklog(s), newSocketConnect(s), newSocketDuplex(s), newSocketListen(s), newSocketOpen(s), newSocketSend(s),
+	)
 	return cmd
 }

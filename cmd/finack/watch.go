@@ -38,6 +38,7 @@ once its socket is open. FILTER is in tcpdump's language.`,
 				return needsPrivilege(err)
 			}
 			defer src.Close()
+			o.interfaceName = interfaceNames()
 			cfg, done, err := o.prepare(s, uint32(live.Snaplen))
 			if err != nil {
 				return err

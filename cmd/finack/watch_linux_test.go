@@ -306,11 +306,24 @@ func build(t *testing.T) string {
 	return path
 }
 
-// What watch captures it parses without any privilege, on every thread.
-func TestWatchDropsPrivileges(t *testing.T) {
+// What is captured is parsed without any privilege, on every thread.
+func TestPrivilegesAreDropped(t *testing.T) {
 	privnet.Require(t)
-	watch := start(t, build(t), nil, "watch", "-i", "lo")
-	watch.await("watching")
+	program := build(t)
+	for _, tt := range []struct {
+		ready string
+		args  []string
+	}{
+		{"watching", []string{"watch", "-i", "lo"}},
+		{"listening on socket(AF_INET6", []string{"socket", "listen"}},
+	} {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) { dropsPrivileges(t, program, tt.ready, tt.args...) })
+	}
+}
+
+func dropsPrivileges(t *testing.T, program, ready string, args ...string) {
+	watch := start(t, program, nil, args...)
+	watch.await(ready)
 	pid := watch.cmd.Process.Pid
 
 	idMap, err := os.ReadFile("/proc/self/uid_map")

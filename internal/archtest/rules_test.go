@@ -13,7 +13,7 @@ import (
 // module that its code may import, "*" for all but tracetest.
 var arrows = map[string][]string{
 	"cmd/finack":          {"*"},
-	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/byhand", "internal/craft", "internal/echo", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render"},
+	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/byhand", "internal/craft", "internal/echo", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render", "internal/sockview"},
 	"internal/pipeline":   {"capture", "decode", "trace", "internal/render"},
 	"internal/render":     {"decode", "trace"},
 	"internal/privnet":    {"capture", "decode", "internal/pcapfilter"},
@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"},                               // trace: the states' names
 	"internal/kernel":     {"trace"},                                                                  // the states' names
 	"internal/probe":      {"capture", "decode", "raw", "trace", "internal/craft", "internal/render"}, // sends crafted packets and pairs them with their answers
+	"internal/sockview":   {"capture", "decode", "raw"},
 }
 
 // A rule finds what must not be in a file.

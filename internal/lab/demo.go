@@ -63,7 +63,7 @@ func Demo(ctx context.Context, w io.Writer, cfg *Config) (err error) {
 	}
 	defer func() {
 		for _, c := range d.counters {
-			err = errors.Join(err, c.conn.Close())
+			err = errors.Join(err, c.Close())
 		}
 	}()
 	if d.rec, err = record(ctx); err != nil {
@@ -71,7 +71,7 @@ func Demo(ctx context.Context, w io.Writer, cfg *Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.rec.stop()) }()
 
-	fmt.Fprintf(w, "A private network: no root needed, and nothing leaves it. Beside the echo\nsockets a raw one listens: %s.\n\n", d.counters[0].socket)
+	fmt.Fprintf(w, "A private network: no root needed, and nothing leaves it. Beside the echo\nsockets a raw one listens: %s.\n\n", d.counters[0].Socket)
 	stream, err := d.streams()
 	if err != nil {
 		return err
@@ -292,7 +292,7 @@ func (d *demo) unixStreamIn(dir string) (t transport, err error) {
 	if err := d.drain(); err != nil {
 		return t, err
 	}
-	before := d.counters[1].total()
+	before := d.counters[1].Total()
 	res, err := echo.Send(d.ctx, ep, &echo.ClientConfig{Count: 1, Size: message, Timeout: patience}, nil)
 	if err != nil {
 		return t, err
@@ -303,7 +303,7 @@ func (d *demo) unixStreamIn(dir string) (t transport, err error) {
 	if err := d.drain(); err != nil {
 		return t, err
 	}
-	packets := d.counters[1].total() - before
+	packets := d.counters[1].Total() - before
 	if packets != 0 {
 		return t, checkf("Unix stream echo: %d packets on the wire, want none", packets)
 	}
@@ -315,7 +315,7 @@ func (d *demo) unixStreamIn(dir string) (t transport, err error) {
 // drain waits until every capturing socket has seen what was sent so far.
 func (d *demo) drain() error {
 	for _, c := range d.counters {
-		if err := c.drain(); err != nil {
+		if err := c.Drain(); err != nil {
 			return err
 		}
 	}
@@ -350,9 +350,9 @@ func (d *demo) tables(all ...transport) error {
 	for _, c := range d.counters {
 		n, _ := c.of(conn.Client, conn.Server)
 		if n != segments*c.times {
-			return checkf("%s saw %d packets of the first connection, want %d", c.socket, n, segments*c.times)
+			return checkf("%s saw %d packets of the first connection, want %d", c.Socket, n, segments*c.times)
 		}
-		fmt.Fprintf(&b, " %-40s %3d  %s\n", c.socket, n, c.why)
+		fmt.Fprintf(&b, " %-40s %3d  %s\n", c.Socket, n, c.why)
 	}
 	fmt.Fprintf(&b, " %-40s %3d  %s\n", "finack (AF_PACKET ring, ETH_P_ALL)", segments, "once: lo's copies are left out")
 	for line := range strings.Lines(b.String()) {

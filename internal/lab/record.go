@@ -12,6 +12,7 @@ import (
 	"finack/capture"
 	"finack/decode"
 	"finack/internal/pipeline"
+	"finack/internal/sockview"
 	"finack/raw"
 	"finack/trace"
 )
@@ -168,83 +169,37 @@ func (r *recorder) stop() error {
 
 // counter is a capturing socket that counts what it sees of each connection.
 type counter struct {
-	socket  raw.Socket
-	times   int // how often it sees a packet on loopback
-	why     string
-	conn    *raw.Conn
-	link    decode.LinkType
-	decoder decode.Decoder
-	seen    map[[2]decode.Endpoint]tally
-	buf     []byte
+	*sockview.Counter
+	times int // how often it sees a packet on loopback
+	why   string
 }
-
-type tally struct{ packets, bytes int }
 
 // openCounters opens the capturing sockets that the demo compares.
 func openCounters() ([]*counter, error) {
 	list := []*counter{
-		{
-			socket: raw.Socket{Domain: raw.AF_INET, Type: raw.SOCK_RAW, Protocol: raw.IPPROTO_TCP},
-			link:   decode.LinkRaw, times: 1, why: "once; on a real link inbound only",
-		},
-		{
-			socket: raw.Socket{Domain: raw.AF_PACKET, Type: raw.SOCK_DGRAM, Protocol: raw.ETH_P_IP},
-			link:   decode.LinkRaw, times: 1, why: "once; on a real link inbound only",
-		},
-		{
-			socket: raw.Socket{Domain: raw.AF_PACKET, Type: raw.SOCK_RAW, Protocol: raw.ETH_P_ALL},
-			link:   decode.LinkEthernet, times: 2, why: "twice: as sent and as received",
-		},
+		{times: 1, why: "once; on a real link inbound only"},
+		{times: 1, why: "once; on a real link inbound only"},
+		{times: 2, why: "twice: as sent and as received"},
 	}
-	for i, c := range list {
-		conn, err := raw.Open(c.socket, &raw.Config{ReceiveBuffer: 1 << 20})
+	for i, s := range []raw.Socket{
+		{Domain: raw.AF_INET, Type: raw.SOCK_RAW, Protocol: raw.IPPROTO_TCP},
+		{Domain: raw.AF_PACKET, Type: raw.SOCK_DGRAM, Protocol: raw.ETH_P_IP},
+		{Domain: raw.AF_PACKET, Type: raw.SOCK_RAW, Protocol: raw.ETH_P_ALL},
+	} {
+		c, err := sockview.NewCounter(s, capture.SocketConfig{Buffer: 1 << 20})
 		if err != nil {
 			for _, open := range list[:i] {
-				_ = open.conn.Close()
+				_ = open.Close()
 			}
 			return nil, err
 		}
-		c.conn, c.buf = conn, make([]byte, 1<<16)
-		c.seen = map[[2]decode.Endpoint]tally{}
+		list[i].Counter = c
 	}
 	return list, nil
 }
 
-// drain reads what the kernel holds for the socket.
-func (c *counter) drain() error {
-	for {
-		// What was sent on loopback has arrived: nothing has to be waited for.
-		if err := c.conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
-			return err
-		}
-		n, _, err := c.conn.ReadFrom(c.buf)
-		if nerr := net.Error(nil); errors.As(err, &nerr) && nerr.Timeout() {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		var p decode.Packet
-		if c.decoder.Decode(&decode.Frame{Link: c.link, Wire: n, Data: c.buf[:n]}, &p) != nil {
-			continue
-		}
-		key := [2]decode.Endpoint{p.Src, p.Dst}
-		t := c.seen[key]
-		t.packets, t.bytes = t.packets+1, t.bytes+n
-		c.seen[key] = t
-	}
-}
-
 // of returns what was seen of a connection in both directions.
 func (c *counter) of(a, b decode.Endpoint) (packets, bytes int) {
-	there, back := c.seen[[2]decode.Endpoint{a, b}], c.seen[[2]decode.Endpoint{b, a}]
-	return there.packets + back.packets, there.bytes + back.bytes
-}
-
-// total is how many packets were seen in all.
-func (c *counter) total() (n int) {
-	for _, t := range c.seen {
-		n += t.packets
-	}
-	return n
+	there, back := c.Of(a, b)
+	return there.Packets + back.Packets, there.Bytes + back.Bytes
 }

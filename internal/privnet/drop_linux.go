@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -97,4 +98,22 @@ func hasCapabilities() bool {
 		return true
 	}
 	return data[0].Effective|data[1].Effective|data[0].Permitted|data[1].Permitted != 0
+}
+
+// WithoutCapabilities calls f on a thread of its own that has none, and so tells
+// what an ordinary user would see. The goroutines that f starts have all that
+// this process has.
+func WithoutCapabilities(f func()) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
+		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		err := os.NewSyscallError("capset", unix.Capset(&hdr, &none[0]))
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	return <-done
 }

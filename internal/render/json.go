@@ -11,6 +11,9 @@ import (
 // JSON renders events as JSON Lines, one object a line with its "type" first.
 type JSON struct {
 	Absolute bool // sequence numbers as on the wire, not relative
+	Verbose  bool // TTLs and interfaces, too
+	// Interface is Text's.
+	Interface func(uint32) string
 }
 
 // AppendEvent appends the object of an event, if it has one.
@@ -50,7 +53,7 @@ func (j *JSON) AppendEvent(dst []byte, e *trace.Event) []byte {
 		dst = appendString(appendKey(dst, "protocol"), protocol(e.Proto))
 		dst = appendString(appendKey(dst, "from"), e.From.String())
 		dst = append(dst, `,"len":`...)
-		dst = strconv.AppendInt(dst, int64(e.Len), 10)
+		dst = j.hop(strconv.AppendInt(dst, int64(e.Len), 10), e)
 		if echo(e.Proto) {
 			dst = appendICMP(dst, e.ICMPType, e.ICMPCode, e.IPv6)
 		}
@@ -102,7 +105,26 @@ func (j *JSON) segment(dst []byte, e *trace.Event) []byte {
 	dst = append(dst, `,"len":`...)
 	dst = strconv.AppendInt(dst, int64(e.Len), 10)
 	dst = append(dst, `,"window":`...)
-	return strconv.AppendUint(dst, uint64(e.Window), 10)
+	return j.hop(strconv.AppendUint(dst, uint64(e.Window), 10), e)
+}
+
+// hop appends how many hops a packet had left, and where it was captured.
+func (j *JSON) hop(dst []byte, e *trace.Event) []byte {
+	if !j.Verbose {
+		return dst
+	}
+	dst = strconv.AppendUint(appendKey(dst, "ttl"), uint64(e.TTL), 10)
+	if name := interfaceName(j.Interface, e.Iface); name != "" {
+		dst = append(appendKey(dst, "interface"), '"')
+		for i := range len(name) {
+			if name[i] == '"' || name[i] == '\\' {
+				dst = append(dst, '\\')
+			}
+			dst = append(dst, name[i])
+		}
+		dst = append(dst, '"')
+	}
+	return dst
 }
 
 func (j *JSON) number(dst []byte, n, base uint32) []byte {
@@ -130,7 +152,7 @@ func (j *JSON) icmp(dst []byte, e *trace.Event) []byte {
 		dst = e.Server.AddrPort().Addr().AppendTo(dst)
 		dst = append(dst, '"')
 	}
-	dst = appendString(appendKey(dst, "protocol"), name)
+	dst = j.hop(appendString(appendKey(dst, "protocol"), name), e)
 	return appendICMP(dst, e.ICMPType, e.ICMPCode, e.IPv6)
 }
 

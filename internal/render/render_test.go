@@ -301,6 +301,34 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// With Verbose a connection's first packet, every datagram and every JSON line
+// tell the TTL and the interface; without, and where they have no name, not.
+func TestVerboseTellsTTLAndInterface(t *testing.T) {
+	names := func(i uint32) string { return map[uint32]string{7: "eth0", 8: `a"\b`}[i] }
+	segment := trace.Event{Kind: trace.SegmentSeen, Proto: decode.ProtoTCP, Conn: 1, TTL: 63, Iface: 7, First: true, Flags: decode.SYN}
+	datagram := trace.Event{Kind: trace.DatagramSeen, Proto: decode.ProtoUDP, Conn: 1, TTL: 1, Iface: 8}
+	message := trace.Event{Kind: trace.ICMPSeen, Proto: decode.ProtoICMP, TTL: 255, Iface: 9, ICMPType: 3}
+	for _, tt := range []struct {
+		event      trace.Event
+		text, json string
+	}{
+		{segment, "0.0.0.0:0 ttl=63 on eth0\n", `,"window":0,"ttl":63,"interface":"eth0",`},
+		{datagram, `len=0 ttl=1 on a"\b` + "\n", `,"len":0,"ttl":1,"interface":"a\"\\b"}` + "\n"},
+		{message, " ttl=255\n", `,"protocol":"icmp","ttl":255,"icmp_type"`},
+	} {
+		for _, verbose := range []bool{true, false} {
+			text := string((&Text{Verbose: verbose, Interface: names}).AppendEvent(nil, &tt.event))
+			line := string((&JSON{Verbose: verbose, Interface: names}).AppendEvent(nil, &tt.event))
+			if strings.Contains(text, tt.text) != verbose || strings.Contains(text, "ttl=") != verbose {
+				t.Errorf("verbose %v: %q, want %q", verbose, text, tt.text)
+			}
+			if strings.Contains(line, tt.json) != verbose || strings.Contains(line, "ttl") != verbose {
+				t.Errorf("verbose %v: %s, want %s", verbose, line, tt.json)
+			}
+		}
+	}
+}
+
 // Rendering allocates nothing, whatever the event.
 func TestRenderAllocatesNothing(t *testing.T) {
 	events, conns := story(t)
@@ -310,6 +338,7 @@ func TestRenderAllocatesNothing(t *testing.T) {
 		AppendConn([]byte, *trace.Conn) []byte
 	}{
 		"text": &Text{}, "verbose": &Text{Verbose: true}, "color": &Text{Color: true, Location: time.FixedZone("x", 3600)}, "json": &JSON{},
+		"verbose json": &JSON{Verbose: true, Interface: func(uint32) string { return "eth0" }},
 	} {
 		if n := testing.AllocsPerRun(100, func() {
 			buf = buf[:0]

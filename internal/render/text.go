@@ -13,8 +13,11 @@ import (
 type Text struct {
 	Color    bool
 	Absolute bool           // sequence numbers as on the wire, not relative
-	Verbose  bool           // timers, too, and the steps of each teardown
+	Verbose  bool           // timers, too, the steps of each teardown, TTLs and interfaces
 	Location *time.Location // of the times of day; nil: UTC
+	// Interface returns an interface's name, in printable ASCII, by what
+	// Event.Iface has; nil, or "": it is not known. Only Verbose asks for it.
+	Interface func(uint32) string
 
 	second int64 // whose time of day clock holds
 	clock  [8]byte
@@ -50,6 +53,9 @@ func (t *Text) AppendEvent(dst []byte, e *trace.Event) []byte {
 		dst = pad(dst, at, colNumber)
 		dst = append(dst, "len="...)
 		dst = strconv.AppendInt(dst, int64(e.Len), 10)
+		if !e.First { // the line before it has told
+			dst = t.hop(dst, e)
+		}
 		return append(dst, '\n')
 	case trace.ICMPSeen:
 		return t.icmp(dst, e)
@@ -87,8 +93,30 @@ func (t *Text) intro(dst []byte, at int, e *trace.Event) ([]byte, int) {
 	dst = t.color(dst, bold)
 	dst = appendEnds(dst, e.Proto, e.Client, e.Server)
 	dst = t.color(dst, plain)
+	dst = t.hop(dst, e)
 	dst = append(dst, '\n')
 	return dst, len(dst)
+}
+
+// hop appends how many hops a packet had left, and where it was captured.
+func (t *Text) hop(dst []byte, e *trace.Event) []byte {
+	if !t.Verbose {
+		return dst
+	}
+	dst = append(dst, " ttl="...)
+	dst = strconv.AppendUint(dst, uint64(e.TTL), 10)
+	if name := interfaceName(t.Interface, e.Iface); name != "" {
+		dst = append(append(dst, " on "...), name...)
+	}
+	return dst
+}
+
+// interfaceName returns what name says of an interface, "" where nobody knows.
+func interfaceName(name func(uint32) string, iface uint32) string {
+	if name == nil {
+		return ""
+	}
+	return name(iface)
 }
 
 func (t *Text) arrow(dst []byte, from trace.Side) []byte {
@@ -179,7 +207,7 @@ func (t *Text) icmp(dst []byte, e *trace.Event) []byte {
 		dst = append(dst, " → "...)
 		dst = e.Server.AddrPort().Addr().AppendTo(dst)
 	}
-	return append(dst, '\n')
+	return append(t.hop(dst, e), '\n')
 }
 
 // AppendConn appends the closing line of a connection or flow; with Verbose,
