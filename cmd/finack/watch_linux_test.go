@@ -435,7 +435,7 @@ func TestEchoServeTrace(t *testing.T) {
 			if status := send.wait(); status != 0 || len(send.seen) > 0 {
 				t.Errorf("send to %s: exit status %d, stderr %q", url, status, send.seen)
 			}
-			if out := send.out.String(); !strings.Contains(out, " 0 lost") {
+			if out := send.out.String(); !strings.Contains(out, ", 0% lost") {
 				t.Errorf("send to %s printed\n%s", url, out)
 			}
 		}
