@@ -67,7 +67,7 @@ const (
 	// meets them alike.
 	compareRounds = 5
 
-	compareTimeout = time.Second // of an answer: a lost datagram's
+	compareTimeout = 2 * time.Second // of an answer: a lost datagram's
 
 	// One-shot conversations are a fraction of the messages, within limits.
 	oneShotPart, oneShotLeast, oneShotMost = 20, 10, 500

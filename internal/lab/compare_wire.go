@@ -26,7 +26,7 @@ const (
 	// lossMessages are TCP's at most: each that is hit waits 200 ms or more.
 	lossMessages = 500
 	// burstMessages are UDP's: nobody waits for an answer, so there may be more.
-	burstMessages, burstInterval, burstQuiet = 2000, 200 * time.Microsecond, 500 * time.Millisecond
+	burstMessages, burstInterval, burstQuiet = 2000, 200 * time.Microsecond, time.Second
 )
 
 // wireCost is what a conversation is on a wire with an MTU of 1500 and without
