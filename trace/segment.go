@@ -63,7 +63,7 @@ func (t *Tracker) segment(p *decode.Packet, reused bool) {
 	}
 	c.count(s, p)
 	if c.closing != 0 {
-		t.halfClosed(c, p)
+		t.halfClosed(c, s, p)
 	}
 	if note != 0 {
 		t.troubleOf(c).count(s, note)

@@ -85,8 +85,8 @@ func (cl *closing) add(s Step) {
 }
 
 // halfClosed follows the time between the arrival of the first FIN and the
-// other side's own; p is counted already.
-func (t *Tracker) halfClosed(c *record, p *decode.Packet) {
+// other side's own; p, of side from, is counted already.
+func (t *Tracker) halfClosed(c *record, from Side, p *decode.Packet) {
 	cl := t.closing.at(c.closing - 1)
 	switch cl.half {
 	case halfNone:
@@ -94,6 +94,9 @@ func (t *Tracker) halfClosed(c *record, p *decode.Packet) {
 			me, peer := &c.ends[s], &c.ends[s.Peer()]
 			if me.has(endFIN|endFINAcked) && !peer.has(endFIN) && !peer.has(endReset) {
 				cl.half, cl.halfBy, cl.halfSince, cl.halfBytes = halfBegun, s, p.Time, peer.bytes
+				if from != s { // what acknowledges the FIN was sent after it had come
+					cl.halfBytes -= uint64(p.Len)
+				}
 			}
 		}
 	case halfBegun:

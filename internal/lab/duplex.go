@@ -55,7 +55,7 @@ type duplexTrace struct {
 	Closer    string `json:"active_closer"`
 	HalfClose struct {
 		By       string  `json:"by"`
-		Bytes    uint64  `json:"bytes"` // of the server, in segments that acknowledge the client's FIN
+		Bytes    uint64  `json:"bytes"` // of the server, after the client's FIN had come
 		Duration float64 `json:"duration"`
 	} `json:"half_close"`
 }
@@ -218,29 +218,23 @@ func (o *oneWay) read() error {
 func (d *duplexResult) traced(events []trace.Event) (*trace.Conn, error) {
 	t := &duplexTrace{}
 	var v *trace.Conn
-	var last, fin *trace.Event // the last with data, and the client's FIN
+	var last *trace.Event // the last with data
 	for i := range events {
 		e := &events[i]
 		if e.Kind == trace.ConnClosed {
 			v = e.Verdict
 		}
-		if e.Kind == trace.SegmentSeen && e.From == trace.Client && e.Flags.Has(decode.FIN) {
-			fin = e
-		}
 		if e.Kind != trace.SegmentSeen || e.Len == 0 {
 			continue
 		}
 		t.Data[e.From]++
-		if fin != nil && e.From == trace.Server && e.Ack == fin.Seq+uint32(fin.Len)+1 && e.Note&trace.Retransmission == 0 {
-			t.HalfClose.Bytes += uint64(e.Len)
-		}
 		if last != nil && last.From != e.From {
 			t.Turns++
 		}
 		last = e
 	}
 	t.Teardown, t.Closer = v.Teardown.String(), v.Closer.String()
-	t.HalfClose.By, t.HalfClose.Duration = v.HalfClose.By.String(), v.HalfClose.Duration.Seconds()
+	t.HalfClose.By, t.HalfClose.Duration, t.HalfClose.Bytes = v.HalfClose.By.String(), v.HalfClose.Duration.Seconds(), v.HalfClose.Bytes
 	d.Segments = t
 	// Each has begun before either ended: client, server and client again at least.
 	if t.Turns < 2 {
