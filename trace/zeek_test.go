@@ -44,6 +44,7 @@ func TestZeekOfStories(t *testing.T) {
 		"four-step-client-first":             {"SF ShADdFaf"},
 		"four-step-server-first":             {"SF ShAfFa"},
 		"gap-and-late":                       {"S1 ShADTa"},
+		"half-close-answered-with-data":      {"SF ShAFdf"},
 		"half-close-with-data":               {"SF ShAFadf"},
 		"half-closed":                        {"S2 ShAFa"},
 		"icmp-quotes-tcp":                    {"S0 S"},

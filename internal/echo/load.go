@@ -2,7 +2,6 @@ package echo
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -125,23 +124,23 @@ func (g *gate) pass(ctx context.Context) error {
 
 // OneShots has count conversations of one message each, one after the other,
 // and returns what each took as a whole: to connect, to have the message
-// answered and to end. A datagram socket is opened, used and closed.
-func OneShots(ctx context.Context, ep Endpoint, count, size int) (trace.Distribution, error) {
-	var d trace.Distribution
+// answered and to end. A datagram socket is opened, used and closed. Those
+// whose datagram was not answered are only counted.
+func OneShots(ctx context.Context, ep Endpoint, count int, cfg *ClientConfig) (d trace.Distribution, lost int, err error) {
 	for range count {
-		c, err := newClient(ep, &ClientConfig{Size: size})
+		c, err := newClient(ep, cfg)
 		if err != nil {
-			return d, err
+			return d, lost, err
 		}
 		begin := time.Now()
 		if err := c.send(ctx); err != nil {
-			return d, err
+			return d, lost, err
 		}
-		took := time.Since(begin)
-		if c.res.Received != 1 {
-			return d, fmt.Errorf("send to %v: %w", ep, ErrNoAnswer)
+		if c.res.Received == 0 {
+			lost++
+			continue
 		}
-		d.Add(took)
+		d.Add(time.Since(begin))
 	}
-	return d, nil
+	return d, lost, nil
 }

@@ -66,9 +66,9 @@ func TestLoadOverEveryTransport(t *testing.T) {
 			if err != nil || res.Sent != 100 || res.Received != 100 || res.RTT.N != 100 {
 				t.Errorf("%+v, %v", res, err)
 			}
-			d, err := OneShots(t.Context(), eps[0], 5, 64)
-			if err != nil || d.N != 5 || d.Percentile(50) <= 0 {
-				t.Errorf("one-shots: %d in %v, %v", d.N, d.Max, err)
+			d, lost, err := OneShots(t.Context(), eps[0], 5, nil)
+			if err != nil || lost != 0 || d.N != 5 || d.Percentile(50) <= 0 {
+				t.Errorf("one-shots: %d, %d lost, %v", d.N, lost, err)
 			}
 		})
 	}
@@ -140,9 +140,21 @@ func TestLoadEndsWhenAConversationBreaks(t *testing.T) {
 func TestOneShotsConnectEachTime(t *testing.T) {
 	nothingLeft(t)
 	ep, conns := streamServer(t, func(c io.ReadWriter) { _, _ = io.Copy(c, c) })
-	d, err := OneShots(t.Context(), ep, 20, 64)
-	if err != nil || d.N != 20 || conns.Load() != 20 {
-		t.Errorf("%d times, %d connections, %v", d.N, conns.Load(), err)
+	d, lost, err := OneShots(t.Context(), ep, 20, nil)
+	if err != nil || lost != 0 || d.N != 20 || conns.Load() != 20 {
+		t.Errorf("%d times, %d lost, %d connections, %v", d.N, lost, conns.Load(), err)
+	}
+	first := true
+	ep = udpServer(t, func(in []byte) [][]byte {
+		if first {
+			first = false
+			return nil
+		}
+		return [][]byte{in}
+	})
+	d, lost, err = OneShots(t.Context(), ep, 3, &ClientConfig{Timeout: 500 * time.Millisecond})
+	if err != nil || lost+d.N != 3 || lost < 1 {
+		t.Errorf("%d times, %d lost, %v; one was not answered", d.N, lost, err)
 	}
 }
 

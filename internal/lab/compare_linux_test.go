@@ -99,7 +99,8 @@ func TestCompare(t *testing.T) {
 		stream := l.Transport == "tcp" || l.Transport == "unix"
 		switch l.Type {
 		case "echo_latency":
-			if l.Sent != 203 || l.Answered != 203 || l.Lost != 0 || l.Duration <= 0 || l.RTT == nil || l.RTT.P50 <= 0 || l.RTT.P50 > l.RTT.Max {
+			// A busy machine may answer a datagram too late.
+			if l.Sent != 203 || l.Answered+l.Lost != 203 || l.Lost != 0 && l.Transport != "udp" || l.Duration <= 0 || l.RTT == nil || l.RTT.P50 <= 0 || l.RTT.P50 > l.RTT.Max {
 				t.Errorf("%+v", l)
 			}
 		case "echo_transport":

@@ -48,11 +48,12 @@ func (c *comparison) appendText(interrupted bool) []byte {
 	b := fmt.Appendf(nil, `Messages of %d bytes, each sent after the answer to the one before (a closed
 loop), between two processes on loopback; TCP_NODELAY is set, as Go does.
 `, c.Size)
-	conns := 0
+	conns, lost := 0, 0
 	for _, l := range c.latencies {
 		if l.res.Sent == 0 && l.err == nil {
 			continue // interrupted before
 		}
+		lost += l.res.Lost
 		if l.conns != conns {
 			conns = l.conns
 			b = append(b, "\n"+cell(plural(conns, "connection"), -16)...)
@@ -62,6 +63,9 @@ loop), between two processes on loopback; TCP_NODELAY is set, as Go does.
 			b = append(b, cell("messages/s", 12)+cell("MB/s", 8)+cell("lost", 6)+"\n"...)
 		}
 		b = l.appendText(b, c.Size)
+	}
+	if lost > 0 {
+		b = fmt.Appendf(b, "\nA lost datagram is waited for %s, which the rate includes.\n", render.Duration(datagramTimeout))
 	}
 	if c.Chart {
 		b = c.appendChart(b)
@@ -121,6 +125,9 @@ func (c *comparison) appendFacts(b []byte) []byte {
 		}
 		if !f.tooLong {
 			oneShot = "p50 " + render.Duration(f.oneShot.Percentile(50)) + ", p99 " + render.Duration(f.oneShot.Percentile(99))
+		}
+		if f.oneShotsLost > 0 {
+			oneShot += fmt.Sprintf(", %d lost", f.oneShotsLost)
 		}
 		b = append(b, cell(" "+f.kind.title, -16)+cell(handshake, 11)+cell(teardown, 11)+cell(oneShot, 30)+"\n"...)
 	}
@@ -262,6 +269,7 @@ type (
 		Largest    int       `json:"largest_message,omitempty"`
 		End        string    `json:"end,omitempty"`
 		OneShot    *quantile `json:"one_shot,omitempty"`
+		Lost       int       `json:"one_shots_lost,omitempty"`
 		Packets    *float64  `json:"packets_per_message,omitempty"`
 		Bytes      *float64  `json:"bytes_per_message,omitempty"`
 		Handshake  *int      `json:"handshake_packets,omitempty"`
@@ -338,7 +346,7 @@ func (c *comparison) appendJSON() ([]byte, error) {
 func (f *facts) line(size int) factsLine {
 	line := factsLine{
 		Type: "echo_transport", Transport: f.kind.name, Size: size, Boundaries: f.boundaries == "kept",
-		Largest: f.largest, OneShot: quantiles(&f.oneShot),
+		Largest: f.largest, OneShot: quantiles(&f.oneShot), Lost: f.oneShotsLost,
 	}
 	if !f.tooLong {
 		line.End = f.end.String()
