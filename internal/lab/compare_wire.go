@@ -56,22 +56,14 @@ func (c *comparison) hosts(ctx context.Context, cfg *privnet.WireConfig, f func(
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	at := net.JoinHostPort(w.B.Addr.String(), wirePort)
-	var srv *echo.Server
+	var stop func() error
 	if err := w.B.Do(func() (err error) {
-		srv, err = echo.Listen(ctx, []echo.Endpoint{{Network: "tcp4", Address: at}, {Network: "udp4", Address: at}}, nil)
+		stop, err = serve(ctx, nil, "tcp4://"+at, "udp4://"+at)
 		return err
 	}); err != nil {
 		return err
 	}
-	served := make(chan struct{})
-	go func() {
-		srv.Serve()
-		close(served)
-	}()
-	defer func() {
-		err = errors.Join(err, srv.Close())
-		<-served
-	}()
+	defer func() { err = errors.Join(err, stop()) }()
 	return f(w)
 }
 
@@ -231,21 +223,11 @@ func tapped(ctx context.Context, k kind, f func() error) (*tap, error) {
 		return nil, err
 	}
 	t := &tap{Source: src}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() {
-		totals, err := pipeline.Run(ctx, pipeline.Config{
-			Source: t, Live: true, Tracker: &trace.Config{All: true},
-			Events: func(events []trace.Event) { t.events = append(t.events, events...) },
-		})
-		if err == nil && totals.Dropped > 0 {
-			err = checkf("%d frames lost by the capture", totals.Dropped)
-		}
-		done <- err
-	}()
+	stop := follow(ctx, &pipeline.Config{
+		Source: t, Events: func(events []trace.Event) { t.events = append(t.events, events...) },
+	})
 	err = f()
-	cancel()
-	return t, errors.Join(err, <-done, src.Close())
+	return t, errors.Join(err, stop())
 }
 
 // cost splits a conversation into handshake, messages and teardown.

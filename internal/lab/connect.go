@@ -142,7 +142,7 @@ func (c *connection) serve() (stop func() error, err error) {
 	if c.cfg.PeerCloses {
 		srv = &echo.ServerConfig{CloseAfter: int64(len(c.cfg.Message))}
 	}
-	return serve(c.ctx, "tcp4://"+echoPort, srv)
+	return serve(c.ctx, srv, "tcp4://"+echoPort)
 }
 
 // half is a stream whose directions close on their own.

@@ -166,7 +166,7 @@ func (d *demo) tcp(title, text string, srv *echo.ServerConfig, cli *echo.ClientC
 
 // tcpOnce has one echo and returns its events, ConnClosed among them.
 func (d *demo) tcpOnce(srv *echo.ServerConfig, cli *echo.ClientConfig) (events []trace.Event, err error) {
-	stop, err := d.serve("tcp4://"+echoPort, srv)
+	stop, err := serve(d.ctx, srv, "tcp4://"+echoPort)
 	if err != nil {
 		return nil, err
 	}
@@ -188,16 +188,14 @@ func (d *demo) tcpOnce(srv *echo.ServerConfig, cli *echo.ClientConfig) (events [
 }
 
 // serve starts an echo server; stop ends it.
-func (d *demo) serve(url string, cfg *echo.ServerConfig) (stop func() error, err error) {
-	return serve(d.ctx, url, cfg)
-}
-
-func serve(ctx context.Context, url string, cfg *echo.ServerConfig) (stop func() error, err error) {
-	ep, err := echo.ParseEndpoint(url)
-	if err != nil {
-		return nil, err
+func serve(ctx context.Context, cfg *echo.ServerConfig, urls ...string) (stop func() error, err error) {
+	eps := make([]echo.Endpoint, len(urls))
+	for i, url := range urls {
+		if eps[i], err = echo.ParseEndpoint(url); err != nil {
+			return nil, err
+		}
 	}
-	s, err := echo.Listen(ctx, []echo.Endpoint{ep}, cfg)
+	s, err := echo.Listen(ctx, eps, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +213,7 @@ func serve(ctx context.Context, url string, cfg *echo.ServerConfig) (stop func()
 
 // datagrams shows a UDP exchange, and what is left when the server is gone.
 func (d *demo) datagrams() (transport, error) {
-	stop, err := d.serve("udp4://"+echoPort, nil)
+	stop, err := serve(d.ctx, nil, "udp4://"+echoPort)
 	if err != nil {
 		return transport{}, err
 	}
@@ -280,7 +278,7 @@ func (d *demo) unixStream() (t transport, err error) {
 // unixStreamIn does so with a socket in dir.
 func (d *demo) unixStreamIn(dir string) (t transport, err error) {
 	url := "unix://" + filepath.Join(dir, "echo.sock")
-	stop, err := d.serve(url, nil)
+	stop, err := serve(d.ctx, nil, url)
 	if err != nil {
 		return t, err
 	}

@@ -19,9 +19,7 @@ import (
 
 // recorder captures loopback and keeps the events of every connection.
 type recorder struct {
-	src    *capture.Live
-	cancel context.CancelFunc
-	done   chan error
+	stop func() error // ends the recording
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and made anew when events come
@@ -50,23 +48,30 @@ func startRecording(ctx context.Context, what *recording) (*recorder, error) {
 	if err != nil {
 		return nil, err
 	}
+	r := &recorder{changed: make(chan struct{}), events: map[uint64][]trace.Event{}}
+	r.stop = follow(ctx, &pipeline.Config{
+		Source: src, AllIfs: what.iface == "any", Events: r.add,
+		Renderer: what.renderer, Out: what.out,
+	})
+	return r, nil
+}
+
+// follow traces every packet of a live source, until stop, which closes it.
+func follow(ctx context.Context, cfg *pipeline.Config) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &recorder{
-		src: src, cancel: cancel, done: make(chan error, 1),
-		changed: make(chan struct{}), events: map[uint64][]trace.Event{},
-	}
+	cfg.Live, cfg.Tracker = true, &trace.Config{All: true}
+	done := make(chan error, 1)
 	go func() {
-		totals, err := pipeline.Run(ctx, pipeline.Config{
-			Source: src, Live: true, AllIfs: what.iface == "any", Events: r.add,
-			Tracker:  &trace.Config{All: true},
-			Renderer: what.renderer, Out: what.out,
-		})
+		totals, err := pipeline.Run(ctx, *cfg)
 		if err == nil && totals.Dropped > 0 {
 			err = checkf("%d frames lost by the capture", totals.Dropped)
 		}
-		r.done <- err
+		done <- err
 	}()
-	return r, nil
+	return func() error {
+		cancel()
+		return errors.Join(<-done, cfg.Source.Close())
+	}
 }
 
 func (r *recorder) add(events []trace.Event) {
@@ -159,12 +164,6 @@ func holds(events []trace.Event, kinds []trace.Kind) bool {
 		}
 	}
 	return true
-}
-
-// stop ends the recording.
-func (r *recorder) stop() error {
-	r.cancel()
-	return errors.Join(<-r.done, r.src.Close())
 }
 
 // counter is a capturing socket that counts what it sees of each connection.
