@@ -145,6 +145,7 @@ func (u *unixgramSocket) serve(s *Server) {
 	}
 	for {
 		if s.draining.Load() && dontwait == 0 {
+			s.awaitDrain()
 			// Nothing is added to the queue after interrupt.
 			dontwait = syscall.MSG_DONTWAIT
 			_ = u.c.SetReadDeadline(time.Time{})

@@ -655,6 +655,70 @@ func TestShutdownAnswersQueuedDatagrams(t *testing.T) {
 	}
 }
 
+// Shutdown's wake comes to a datagram socket after the server has already seen
+// that it drains: the wake must not undo what the socket set for its last look.
+func TestShutdownWakesLate(t *testing.T) {
+	const queued = 8 // fits net.unix.max_dgram_qlen
+	for _, network := range []string{"udp", "unixgram"} {
+		t.Run(network, func(t *testing.T) {
+			nothingLeft(t)
+			dir := t.TempDir()
+			for i := range 50 {
+				ep := Endpoint{network, "127.0.0.1:0"}
+				if ep.isUnix() {
+					ep.Address = filepath.Join(dir, fmt.Sprint(i))
+				}
+				s, err := Listen(t.Context(), []Endpoint{ep}, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ep.Address = s.Addrs()[0].String()
+				c := client{ep: ep, cfg: ClientConfig{Timeout: longest}}
+				if err := c.dial(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				c.conn.SetDeadline(time.Now().Add(longest))
+				in := make([]byte, 10)
+				answer := func(want int) {
+					if n, err := c.conn.Read(in); err != nil || string(in[:n]) != fmt.Sprint(want) {
+						t.Errorf("answer %d: %q, %v", want, in[:n], err)
+					}
+				}
+				s.socks = append([]socket{lateSocket(func() {
+					for i := range queued {
+						fmt.Fprintf(c.conn, "%d", i)
+					}
+				})}, s.socks...)
+				served := make(chan struct{})
+				go func() {
+					s.Serve()
+					close(served)
+				}()
+				fmt.Fprint(c.conn, "0")
+				answer(0)
+				if err := s.Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
+				<-served
+				for i := range queued {
+					answer(i)
+				}
+				c.conn.Close()
+				if t.Failed() {
+					return
+				}
+			}
+		})
+	}
+}
+
+// lateSocket is a socket whose drain is the function.
+type lateSocket func()
+
+func (lateSocket) serve(*Server) {}
+func (f lateSocket) drain()      { f() }
+func (lateSocket) close() error  { return nil }
+
 func TestCloseIsIdempotentAndEndsEverything(t *testing.T) {
 	nothingLeft(t)
 	var eps []Endpoint

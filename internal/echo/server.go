@@ -446,9 +446,17 @@ func (d *drainer) more(s *Server, setReadDeadline func(time.Time) error) bool {
 	}
 	now := time.Now()
 	if d.end.IsZero() {
+		s.awaitDrain()
 		d.end = now.Add(maxDrain)
 	}
 	return now.Before(d.end) && setReadDeadline(now.Add(drainTime)) == nil
+}
+
+// awaitDrain returns when Shutdown, having set draining, has also woken every
+// socket: a deadline that is set before that would be overwritten by it.
+func (s *Server) awaitDrain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 }
 
 // done reports whether err is the end of a look that began while draining.
