@@ -182,7 +182,7 @@ func (c *conn) echo() error {
 	defer c.release()
 	if s.cfg.IdleTimeout > 0 {
 		c.active = time.Now()
-		if err := cmp.Or(c.rearm(c.sock.SetReadDeadline), c.rearm(c.sock.SetWriteDeadline)); err != nil {
+		if err := cmp.Or(c.rearmRead(), c.rearm(c.sock.SetWriteDeadline)); err != nil {
 			return err
 		}
 	}
@@ -258,10 +258,7 @@ func (c *conn) read(recv func(uintptr) bool) error {
 		case c.expired():
 			return errIdle
 		default:
-			err = c.rearm(c.sock.SetReadDeadline)
-			if s.draining.Load() && !c.draining {
-				c.wake() // Shutdown's own may have come before
-			}
+			err = c.rearmRead()
 		}
 		if err != nil {
 			return err
@@ -387,6 +384,16 @@ func (c *conn) expired() bool {
 // meanwhile.
 func (c *conn) rearm(setDeadline func(time.Time) error) error {
 	return setDeadline(c.active.Add(c.server.cfg.IdleTimeout))
+}
+
+// rearmRead is rearm for reads, unless Shutdown has begun: its wake may have
+// come before, and is repeated.
+func (c *conn) rearmRead() error {
+	err := c.rearm(c.sock.SetReadDeadline)
+	if c.server.draining.Load() && !c.draining {
+		c.wake()
+	}
+	return err
 }
 
 func (c *conn) opError(op, call string, err error) error {
