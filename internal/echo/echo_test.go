@@ -608,27 +608,35 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// unserved returns a datagram server that is listening, nothing more, and a
+// connection to it.
+func unserved(t *testing.T, network string) (*Server, net.Conn) {
+	t.Helper()
+	ep := Endpoint{network, "127.0.0.1:0"}
+	if ep.isUnix() {
+		ep.Address = filepath.Join(t.TempDir(), "s")
+	}
+	s, err := Listen(t.Context(), []Endpoint{ep}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ep.Address = s.Addrs()[0].String()
+	c := client{ep: ep, cfg: ClientConfig{Timeout: longest}}
+	if err := c.dial(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.conn.SetDeadline(time.Now().Add(longest))
+	return s, c.conn
+}
+
 func TestShutdownAnswersQueuedDatagrams(t *testing.T) {
 	for _, network := range []string{"udp", "unixgram"} {
 		t.Run(network, func(t *testing.T) {
 			nothingLeft(t)
-			ep := Endpoint{network, "127.0.0.1:0"}
-			if ep.isUnix() {
-				ep.Address = filepath.Join(t.TempDir(), "s")
-			}
-			s, err := Listen(t.Context(), []Endpoint{ep}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ep.Address = s.Addrs()[0].String()
-			c := client{ep: ep, cfg: ClientConfig{Timeout: longest}}
-			if err := c.dial(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			defer c.conn.Close()
-			c.conn.SetDeadline(time.Now().Add(longest))
+			s, conn := unserved(t, network)
+			defer conn.Close()
 			for i := range 5 {
-				if _, err := fmt.Fprintf(c.conn, "%d", i); err != nil {
+				if _, err := fmt.Fprintf(conn, "%d", i); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -639,7 +647,7 @@ func TestShutdownAnswersQueuedDatagrams(t *testing.T) {
 				close(served)
 			}()
 			in := make([]byte, 10)
-			if n, err := c.conn.Read(in); err != nil || string(in[:n]) != "0" {
+			if n, err := conn.Read(in); err != nil || string(in[:n]) != "0" {
 				t.Fatalf("%q, %v", in[:n], err)
 			}
 			if err := s.Shutdown(t.Context()); err != nil {
@@ -647,7 +655,7 @@ func TestShutdownAnswersQueuedDatagrams(t *testing.T) {
 			}
 			<-served
 			for i := 1; i < 5; i++ {
-				if n, err := c.conn.Read(in); err != nil || string(in[:n]) != fmt.Sprint(i) {
+				if n, err := conn.Read(in); err != nil || string(in[:n]) != fmt.Sprint(i) {
 					t.Fatalf("answer %d: %q, %v", i, in[:n], err)
 				}
 			}
@@ -662,31 +670,19 @@ func TestShutdownWakesLate(t *testing.T) {
 	for _, network := range []string{"udp", "unixgram"} {
 		t.Run(network, func(t *testing.T) {
 			nothingLeft(t)
-			dir := t.TempDir()
-			for i := range 50 {
-				ep := Endpoint{network, "127.0.0.1:0"}
-				if ep.isUnix() {
-					ep.Address = filepath.Join(dir, fmt.Sprint(i))
-				}
-				s, err := Listen(t.Context(), []Endpoint{ep}, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				ep.Address = s.Addrs()[0].String()
-				c := client{ep: ep, cfg: ClientConfig{Timeout: longest}}
-				if err := c.dial(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				c.conn.SetDeadline(time.Now().Add(longest))
+			for range 50 {
+				s, conn := unserved(t, network)
 				in := make([]byte, 10)
 				answer := func(want int) {
-					if n, err := c.conn.Read(in); err != nil || string(in[:n]) != fmt.Sprint(want) {
+					if n, err := conn.Read(in); err != nil || string(in[:n]) != fmt.Sprint(want) {
 						t.Errorf("answer %d: %q, %v", want, in[:n], err)
 					}
 				}
 				s.socks = append([]socket{lateSocket(func() {
 					for i := range queued {
-						fmt.Fprintf(c.conn, "%d", i)
+						if _, err := fmt.Fprintf(conn, "%d", i); err != nil {
+							t.Error(err)
+						}
 					}
 				})}, s.socks...)
 				served := make(chan struct{})
@@ -694,7 +690,9 @@ func TestShutdownWakesLate(t *testing.T) {
 					s.Serve()
 					close(served)
 				}()
-				fmt.Fprint(c.conn, "0")
+				if _, err := fmt.Fprint(conn, "0"); err != nil {
+					t.Error(err)
+				}
 				answer(0)
 				if err := s.Shutdown(t.Context()); err != nil {
 					t.Error(err)
@@ -703,7 +701,7 @@ func TestShutdownWakesLate(t *testing.T) {
 				for i := range queued {
 					answer(i)
 				}
-				c.conn.Close()
+				conn.Close()
 				if t.Failed() {
 					return
 				}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -15,19 +14,6 @@ import (
 	"finack/internal/render"
 	"finack/trace"
 )
-
-// withTempDir runs f with a directory that is gone afterwards.
-func withTempDir(f func(dir string) error) error {
-	dir, err := os.MkdirTemp("", "finack")
-	if err != nil {
-		return err
-	}
-	err = f(dir)
-	if rmErr := os.RemoveAll(dir); err == nil {
-		err = rmErr
-	}
-	return err
-}
 
 // show prints what was measured.
 func (c *comparison) show(w io.Writer, interrupted bool) error {

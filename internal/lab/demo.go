@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -209,6 +210,19 @@ func serve(ctx context.Context, cfg *echo.ServerConfig, urls ...string) (stop fu
 		<-done
 		return err
 	}, nil
+}
+
+// withTempDir runs f with a directory that is gone afterwards.
+func withTempDir(f func(dir string) error) error {
+	dir, err := os.MkdirTemp("", "finack")
+	if err != nil {
+		return err
+	}
+	err = f(dir)
+	if rmErr := os.RemoveAll(dir); err == nil {
+		err = rmErr
+	}
+	return err
 }
 
 // datagrams shows a UDP exchange, and what is left when the server is gone.
