@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -158,7 +159,8 @@ func (p *place) awaitSockets(what string, ok func([]kernel.Socket) bool) {
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		var list []kernel.Socket
 		if err := p.there(func() (err error) {
-			list, err = kernel.Sockets(port)
+			list, err = kernel.Sockets()
+			list = slices.DeleteFunc(list, func(s kernel.Socket) bool { return s.Local.Port() != port })
 			return err
 		}); err != nil {
 			p.t.Fatal(err)

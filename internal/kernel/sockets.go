@@ -1,56 +1,54 @@
 package kernel
 
 import (
-	"bufio"
-	"encoding/binary"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
-	"strconv"
-	"strings"
+	"time"
 
 	"finack/trace"
 )
 
-// Socket is a TCP socket: a line of /proc/net/tcp (proc(5)).
+// Socket is a TCP socket as sock_diag(7) tells it. TIME_WAIT, and FIN_WAIT_2
+// that no program owns, have no inode.
 type Socket struct {
 	Local, Remote netip.AddrPort // IPv4-mapped addresses as IPv4
 	State         trace.State
+
+	Timer       Timer
+	Expires     time.Duration // until the timer fires
+	Retransmits int           // of the retransmission or probe under way
+
+	// ReadQueue is bytes that the program has not read, a FIN one of them, and
+	// WriteQueue bytes that are not acknowledged. Of a listener they are the
+	// connections that nobody has accepted yet, and the backlog.
+	ReadQueue, WriteQueue int
+
+	UID   int
+	Inode uint32
+
+	// SinceACK is how long ago the last acknowledgment came (tcp_info(7)'s
+	// tcpi_last_ack_recv); zero for what has no program.
+	SinceACK time.Duration
 }
 
-// Sockets returns the TCP sockets at a local port, of programs and of none any
-// more, in the network namespace of the calling thread. The kernel walks its
-// whole table for that, which takes some 10 ms. It needs Linux.
-func Sockets(port uint16) ([]Socket, error) {
-	var list []Socket
-	for _, name := range []string{"/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"} {
-		f, err := os.Open(name)
-		if errors.Is(err, fs.ErrNotExist) && strings.HasSuffix(name, "6") {
-			continue // a kernel without IPv6
-		}
-		if err != nil {
-			return nil, err
-		}
-		lines := bufio.NewScanner(f)
-		lines.Scan() // the heading
-		for lines.Scan() {
-			s, perr := parseSocket(lines.Text())
-			if perr != nil {
-				err = fmt.Errorf("%s: %w", name, perr)
-				break
-			}
-			if s.Local.Port() == port {
-				list = append(list, s)
-			}
-		}
-		if err = errors.Join(err, lines.Err(), f.Close()); err != nil {
-			return nil, err
-		}
+// Timer is what a socket's timer is for.
+type Timer uint8
+
+// The timers, numbered as in the kernel's idiag_timer.
+const (
+	TimerNone       Timer = iota
+	TimerRetransmit       // of data, SYN, FIN or SYN-ACK
+	TimerKeepAlive        // also what ends FIN_WAIT_2 without a program
+	TimerTimeWait
+	TimerProbe // of a zero window
+)
+
+// String returns the timer's name, as ss(8) has it but for TIME_WAIT's.
+func (t Timer) String() string {
+	names := [...]string{"none", "on", "keepalive", "timewait", "persist"}
+	if int(t) >= len(names) {
+		return "unknown"
 	}
-	return list, nil
+	return names[t]
 }
 
 // State returns a TCP state by its number in the kernel (net/tcp_states.h),
@@ -65,39 +63,4 @@ func State(n uint8) trace.State {
 		return trace.Unknown
 	}
 	return states[n]
-}
-
-// parseSocket reads a line: number, local and remote address, state, and more.
-func parseSocket(line string) (s Socket, err error) {
-	f := strings.Fields(line)
-	if len(f) < 4 {
-		return s, fmt.Errorf("line %q is too short", line)
-	}
-	state, err := strconv.ParseUint(f[3], 16, 8)
-	if err == nil {
-		s.State = State(uint8(state))
-		s.Local, err = parseHexAddr(f[1])
-	}
-	if err == nil {
-		s.Remote, err = parseHexAddr(f[2])
-	}
-	return s, err
-}
-
-// parseHexAddr reads "0100007F:1F90": words as they lie in memory, and the port.
-func parseHexAddr(text string) (netip.AddrPort, error) {
-	addr, port, _ := strings.Cut(text, ":")
-	b, err := hex.DecodeString(addr)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	for i := 0; i+4 <= len(b); i += 4 {
-		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
-	}
-	ip, ok := netip.AddrFromSlice(b)
-	n, err := strconv.ParseUint(port, 16, 16)
-	if !ok || err != nil {
-		return netip.AddrPort{}, fmt.Errorf("address %q", text)
-	}
-	return netip.AddrPortFrom(ip.Unmap(), uint16(n)), nil
 }

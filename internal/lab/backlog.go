@@ -289,7 +289,7 @@ func (b *backlog) letOneIn() (first []trace.Event, err error) {
 		case <-b.ctx.Done():
 			return nil, b.ctx.Err()
 		}
-		err := await(b.ctx, func() error {
+		err := await(b.ctx, patience, func() error {
 			l, err := f.ask()
 			if err == nil && l.Queue != f.Queue {
 				err = checkf("backlog %d: %d connections in the queue after one was accepted and one came; want %d", f.Backlog, l.Queue, f.Queue)
@@ -363,7 +363,7 @@ func (r *recorder) countSYNs(server decode.Endpoint) (first, again int) {
 // the dropped SYNs. One may have been under way, or not yet be captured.
 func (b *backlog) count(before kernel.Counters) (backlogTotals, error) {
 	totals := backlogTotals{Type: "backlog_counters", Somaxconn: b.somaxconn}
-	err := await(b.ctx, func() error {
+	err := await(b.ctx, patience, func() error {
 		dropped, wire := 0, 0
 		for _, f := range b.full {
 			l, err := f.ask()
@@ -392,8 +392,8 @@ func (b *backlog) count(before kernel.Counters) (backlogTotals, error) {
 
 // await looks again and again until a check no longer fails, and returns its
 // error if it goes on failing. It is for what the kernel gives no event for.
-func await(ctx context.Context, check func() error) error {
-	for deadline := time.Now().Add(patience); ; {
+func await(ctx context.Context, limit time.Duration, check func() error) error {
+	for deadline := time.Now().Add(limit); ; {
 		err := check()
 		if failed := (*CheckError)(nil); !errors.As(err, &failed) || time.Now().After(deadline) {
 			return err

@@ -276,12 +276,15 @@ func (c *connection) talk(conn half) error {
 func (c *connection) peerGone() error {
 	ours := netip.MustParseAddrPort(c.local.String())
 	for deadline := time.Now().Add(connectTime); ; {
-		list, err := kernel.Sockets(c.cfg.Remote.Port())
+		list, err := kernel.Sockets()
 		if err != nil {
 			return err
 		}
 		state, listening := trace.Closed, false
 		for _, s := range list {
+			if s.Local.Port() != c.cfg.Remote.Port() {
+				continue
+			}
 			if s.Remote == ours {
 				state = s.State
 			}

@@ -24,6 +24,9 @@ import (
 type Config struct {
 	Color bool
 	JSON  bool // JSON Lines instead of text, where the scenario has them
+	// Record is a directory that Run keeps the packets in: NAME.pcapng, NAME.json
+	// (JSON Lines) and NAME.txtar (a fixture) of each scenario; "": it keeps none.
+	Record string
 }
 
 // CheckError says that the kernel did something else than what a scenario shows.

@@ -30,8 +30,10 @@ type recorder struct {
 type recording struct {
 	iface    string            // "any": all
 	filter   string            // in tcpdump's language
+	whole    bool              // keep payload, too
 	renderer pipeline.Renderer // also writes everything to out, as it comes; nil: nothing
 	out      io.Writer
+	writer   *capture.Writer // also takes every frame; nil: none does
 }
 
 // record starts a recorder of all that passes loopback.
@@ -41,17 +43,18 @@ func record(ctx context.Context) (*recorder, error) {
 
 // startRecording starts a recorder.
 func startRecording(ctx context.Context, what *recording) (*recorder, error) {
-	src, err := capture.OpenLive(&capture.LiveConfig{
-		Interface: what.iface, Filter: what.filter, Buffer: 4 << 20,
-		Snaplen: 256, // headers, also of what an ICMP message quotes
-	})
+	cfg := capture.LiveConfig{Interface: what.iface, Filter: what.filter, Buffer: 4 << 20}
+	if !what.whole {
+		cfg.Snaplen = 256 // headers, also of what an ICMP message quotes
+	}
+	src, err := capture.OpenLive(&cfg)
 	if err != nil {
 		return nil, err
 	}
 	r := &recorder{changed: make(chan struct{}), events: map[uint64][]trace.Event{}}
 	r.stop = follow(ctx, &pipeline.Config{
 		Source: src, AllIfs: what.iface == "any", Events: r.add,
-		Renderer: what.renderer, Out: what.out,
+		Renderer: what.renderer, Out: what.out, Writer: what.writer,
 	})
 	return r, nil
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"finack/decode"
 )
 
 // Side is an end of a wire.
@@ -35,8 +37,12 @@ type WireConfig struct {
 // Chance choose the ones that it acts on; on these it does all that is set, but
 // what it drops is only dropped.
 type Rule struct {
-	From   Side    // the frames of the host at this end
-	Filter string  // in tcpdump's language, pcap-filter(7); "": every frame
+	From   Side   // the frames of the host at this end
+	Filter string // in tcpdump's language, pcap-filter(7); "": every frame
+	// Flags are TCP control bits that must all be set, as decode.FIN; a SYN
+	// alone is no SYN-ACK: with decode.SYN and nothing else ACK must be clear.
+	// Zero: no matter.
+	Flags  decode.Flags
 	Nth    uint64  // of the frames that match only this one, from 1; zero: all
 	Chance float64 // where Nth is zero: act on so many of them, as 0.01, chosen at random; zero: on all
 	Seed   uint64  // of Chance: it and the number of frames that matched before decide, in every rule alike

@@ -90,7 +90,10 @@ func (w *Wire) compile(rules []Rule) error {
 		if !(r.Chance >= 0 && r.Chance <= 1) { // nor NaN
 			return fmt.Errorf("rule %d: chance %v: must be from 0 to 1", i, r.Chance)
 		}
-		filter, err := pcapfilter.Parse(r.Filter)
+		if r.Flags > 0xff {
+			return fmt.Errorf("rule %d: flags %v: only those of tcp[tcpflags] can be matched", i, r.Flags)
+		}
+		filter, err := pcapfilter.Parse(r.expression())
 		if err != nil {
 			return fmt.Errorf("rule %d: %w", i, err)
 		}
@@ -105,6 +108,22 @@ func (w *Wire) compile(rules []Rule) error {
 		w.rules = append(w.rules, rule{Rule: r, filter: vm, random: rand.New(rand.NewPCG(r.Seed, 0))})
 	}
 	return nil
+}
+
+// expression is the filter for all that a rule wants of a frame.
+func (r *Rule) expression() string {
+	if r.Flags == 0 {
+		return r.Filter
+	}
+	mask := r.Flags
+	if r.Flags == decode.SYN {
+		mask |= decode.ACK
+	}
+	flags := fmt.Sprintf("tcp[tcpflags] & %d = %d", mask, r.Flags)
+	if r.Filter == "" {
+		return flags
+	}
+	return "(" + r.Filter + ") and " + flags
 }
 
 // build makes the hosts and everything between them.

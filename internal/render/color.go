@@ -39,6 +39,11 @@ func (t *Text) paint(dst []byte, c color, s string) []byte {
 	return t.color(dst, plain)
 }
 
+// AppendHeading appends a line that begins something of its own.
+func (t *Text) AppendHeading(dst []byte, text string) []byte {
+	return append(t.paint(dst, bold, text), '\n')
+}
+
 // state appends a state: green while data flows, red where a program's close
 // is awaited, yellow on the way out.
 func (t *Text) state(dst []byte, s trace.State) []byte {

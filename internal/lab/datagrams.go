@@ -1,0 +1,4 @@
+package lab
+
+// datagrams are sockets without a stream, or without packets.
+func datagrams() []*Scenario { return nil }

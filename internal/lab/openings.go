@@ -1,0 +1,8 @@
+package lab
+
+// openings are the ways in which a connection begins, or does not.
+func openings() []*Scenario {
+	return []*Scenario{
+		threeWay(),
+	}
+}
