@@ -110,14 +110,15 @@ func (n *names) newPair(client, server decode.Endpoint) *[2]*named {
 	}
 	n.pairs++
 	c := n.newEnd(numbered(clientName, n.pairs), client)
-	s := c
+	if n.pairs == 1 {
+		c.isn, c.said, c.declared = clientISN, clientISN, client == clientAt()
+	}
+	s := c // of a socket that is connected to itself
 	if client != server {
 		s = n.newEnd(numbered(serverName, n.pairs), server)
-	}
-	if n.pairs == 1 {
-		c.isn, s.isn = clientISN, serverISN
-		c.said, s.said = c.isn, s.isn
-		c.declared, s.declared = client == clientAt(), server == serverAt()
+		if n.pairs == 1 {
+			s.isn, s.said, s.declared = serverISN, serverISN, server == serverAt()
+		}
 	}
 	pair := &[2]*named{c, s}
 	n.flows[flowOf(client, server)] = pair
