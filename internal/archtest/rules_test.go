@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"internal/pcapfilter": {},
 	"internal/echo":       {"trace"}, // its Distribution
 	"internal/craft":      {"decode"},
+	"internal/notation":   {"decode", "internal/craft"},
 	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"},                               // trace: the states' names
 	"internal/kernel":     {"trace"},                                                                  // the states' names
 	"internal/probe":      {"capture", "decode", "raw", "trace", "internal/craft", "internal/render"}, // sends crafted packets and pairs them with their answers
@@ -169,7 +170,7 @@ var rules = []rule{
 // clockless reports whether f must do without a clock.
 func clockless(f *file) bool {
 	switch f.pkg {
-	case "raw", "decode", "trace", "internal/render", "internal/fixture", "internal/pcapfilter", "internal/craft":
+	case "raw", "decode", "trace", "internal/render", "internal/fixture", "internal/pcapfilter", "internal/craft", "internal/notation":
 		return true
 	case "internal/byhand": // but for what is live
 		return !strings.HasPrefix(f.name, "host") && !strings.HasPrefix(f.name, "conn")
