@@ -53,6 +53,18 @@ const (
 func clientAt() decode.Endpoint { return decode.Endpoint{Addr: [16]byte{10, 0, 0, 1}, Port: 40000} }
 func serverAt() decode.Endpoint { return decode.Endpoint{Addr: [16]byte{10, 0, 0, 2}, Port: 80} }
 
+// LineError says which line of a text is wrong.
+type LineError struct {
+	N   int // from 1
+	Err error
+}
+
+// Error returns "line N: " and what is wrong.
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.N, e.Err) }
+
+// Unwrap returns what is wrong.
+func (e *LineError) Unwrap() error { return e.Err }
+
 // parser reads a text.
 type parser struct {
 	ends  map[string]*end
@@ -79,7 +91,7 @@ func Parse(text string) ([]Line, error) {
 			continue
 		}
 		if err := p.line(n, strings.TrimSpace(raw), &words); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+			return nil, &LineError{n, err}
 		}
 	}
 	return p.lines, nil
