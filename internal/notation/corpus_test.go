@@ -137,4 +137,3 @@ func tcpHeader(f *decode.Frame) (header []byte, ok bool) {
 	}
 	return nil, false
 }
-
