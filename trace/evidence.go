@@ -11,6 +11,10 @@ import "finack/decode"
 // found that its receiver would act on it, and whether what it sends was sent
 // before, or what follows it.
 func (t *Tracker) prove(c *record, s Side, p *decode.Packet, again bool) {
+	if b := t.cfg.broken; b != nil && b.prove != nil {
+		b.prove(t, c, s, p, again)
+		return
+	}
 	seg := &p.Segment
 	if seg.Flags.Has(decode.ACK) {
 		t.received(c, s, p)
@@ -282,6 +286,9 @@ func (t *Tracker) finMissed(c *record, s Side) bool {
 func (t *Tracker) settle(c *record, s Side, p *decode.Packet) {
 	me := &c.ends[s]
 	next := t.stateOf(c, s)
+	if b := t.cfg.broken; b != nil && b.state != nil {
+		next = b.state(me.state, next)
+	}
 	if me.state == next {
 		return
 	}
