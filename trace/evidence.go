@@ -286,11 +286,13 @@ func (t *Tracker) finMissed(c *record, s Side) bool {
 func (t *Tracker) settle(c *record, s Side, p *decode.Packet) {
 	me := &c.ends[s]
 	next := t.stateOf(c, s)
-	if b := t.cfg.broken; b != nil && b.state != nil {
-		next = b.state(me.state, next)
-	}
 	if me.state == next {
 		return
+	}
+	if b := t.cfg.broken; b != nil && b.state != nil {
+		if next = b.state(me.state, next); me.state == next {
+			return
+		}
 	}
 	t.change(c, s, next, p.Time, !me.state.follows(next), false)
 }
