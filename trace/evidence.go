@@ -11,6 +11,10 @@ import "finack/decode"
 // found that its receiver would act on it, and whether what it sends was sent
 // before, or what follows it.
 func (t *Tracker) prove(c *record, s Side, p *decode.Packet, again bool) {
+	if b := t.cfg.broken; b != nil && b.prove != nil {
+		b.prove(t, c, s, p, again)
+		return
+	}
 	seg := &p.Segment
 	if seg.Flags.Has(decode.ACK) {
 		t.received(c, s, p)
@@ -284,6 +288,11 @@ func (t *Tracker) settle(c *record, s Side, p *decode.Packet) {
 	next := t.stateOf(c, s)
 	if me.state == next {
 		return
+	}
+	if b := t.cfg.broken; b != nil && b.state != nil {
+		if next = b.state(me.state, next); me.state == next {
+			return
+		}
 	}
 	t.change(c, s, next, p.Time, !me.state.follows(next), false)
 }

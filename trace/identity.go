@@ -57,6 +57,9 @@ func (t *Tracker) isNew(c *record, s Side, p *decode.Packet) bool {
 	if !f.Any(decode.SYN|decode.RST) || p.BadSum {
 		return false
 	}
+	if b := t.cfg.broken; b != nil && b.tupleOnly {
+		return false
+	}
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
 	known := me.has(endSeen) || me.has(endSYN|endBase)
 	switch {

@@ -14,7 +14,11 @@ func (t *Tracker) judge(c *record, s Side, p *decode.Packet) Anomaly {
 	case p.BadSum:
 		return BadChecksum
 	case f.Has(decode.RST):
-		return t.judgeRST(c, s, seg)
+		a := t.judgeRST(c, s, seg)
+		if b := t.cfg.broken; b != nil && b.anyRST && a == ResetOutOfPlace {
+			return NoAnomaly
+		}
+		return a
 	case f.Has(decode.SYN):
 		return t.judgeSYN(c, s, p)
 	case !f.Has(decode.ACK):

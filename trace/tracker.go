@@ -25,6 +25,8 @@ type Config struct {
 	// All makes every segment and datagram an event, not just those that
 	// open, close or go wrong.
 	All bool
+
+	broken *broken // nil but in tests
 }
 
 // Stats counts what a tracker had to do beside its work.

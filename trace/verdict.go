@@ -164,6 +164,9 @@ func (t *Tracker) finKind(c *record) TeardownKind {
 // lone FIN's sender did, where both directions were seen and none can have sent
 // a FIN before the capture began.
 func (t *Tracker) closer(c *record) Closer {
+	if b := t.cfg.broken; b != nil && b.closer != nil {
+		return b.closer(t.closing.at(c.closing - 1))
+	}
 	client, server := &c.ends[Client], &c.ends[Server]
 	switch {
 	case client.has(endFIN) && server.has(endFIN):
