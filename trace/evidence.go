@@ -11,8 +11,8 @@ import "finack/decode"
 // found that its receiver would act on it, and whether what it sends was sent
 // before, or what follows it.
 func (t *Tracker) prove(c *record, s Side, p *decode.Packet, again bool) {
-	if b := t.cfg.broken; b != nil && b.prove != nil {
-		b.prove(t, c, s, p, again)
+	if t.cfg.broken != nil {
+		t.proveBroken(c, s, p, again)
 		return
 	}
 	seg := &p.Segment

@@ -23,7 +23,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		lines, err := notation.Parse(text)
 		if err != nil {
-			if !strings.HasPrefix(err.Error(), "line ") || strings.Contains(err.Error(), "\n") || len(err.Error()) > 1000 {
+			if !strings.HasPrefix(err.Error(), "line ") || strings.Contains(err.Error(), "\n") || len(err.Error()) > 2500 {
 				t.Fatalf("an error should be a line's, and one line: %q", err)
 			}
 			return

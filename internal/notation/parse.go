@@ -212,12 +212,15 @@ func (pk *packet) wanted() string {
 	}
 }
 
+// maxOptions is more text than 40 bytes of options can need: nops, which need most.
+const maxOptions = 40 * len("nop, ")
+
 // parseOptions takes the rest of the line, of which word is the first.
 func (pk *packet) parseOptions(w *words, word string) error {
 	text := strings.Join(append([]string{word}, w.list[w.at:]...), " ")
 	w.at = len(w.list)
 	inner, ok := strings.CutSuffix(text[1:], ">")
-	if !ok || strings.ContainsAny(inner, "<>") {
+	if !ok || strings.ContainsAny(inner, "<>") || len(inner) > maxOptions {
 		return wrong(text, "<OPTIONS>, separated by commas, at the end of the line")
 	}
 	opts, raw := cutRaw(inner)

@@ -48,6 +48,7 @@ func TestParseRefuses(t *testing.T) {
 		{"0.1 client > server S 0:0(0) <mss>", `TCP option "mss": want mss N`},
 		{"0.1 client > server S 0:0(0) <mss 1460", `want <OPTIONS>`},
 		{"0.1 client > server S 0:0(0) <mss 1460> win 5", `want <OPTIONS>`},
+		{"0.1 client > server S 0:0(0) <mss 1460" + longWord + longWord + ">", `…: want <OPTIONS>`},
 		{"0.1 client > server S 0:0(0) <raw 0>", `"0": want raw and bytes in hexadecimal`},
 		{"0.1 client > server S 0:0(0) <raw " + strings.Repeat("00", 41) + ">", `want options of at most 40 bytes`},
 		{"0.1 client > server S 0:0(0) <TS val 1 ecr 2,TS val 1 ecr 2,TS val 1 ecr 2,TS val 1 ecr 2,TS val 1 ecr 2>", `more than 40 bytes`},
