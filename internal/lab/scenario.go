@@ -102,17 +102,18 @@ func (sc *Scenario) show(ctx context.Context, w io.Writer, cfg *Config) error {
 	if err != nil && !errors.As(err, &failure) {
 		return err
 	}
-	var out []byte
-	if cfg.JSON {
-		if err := s.appendJSON(failure); err != nil {
-			return err
-		}
-		out = s.json.Bytes()
-	} else {
+	if err := s.appendJSON(failure); err != nil {
+		return err
+	}
+	out := s.json.Bytes()
+	if !cfg.JSON {
 		out = s.appendText(nil, failure)
 	}
 	if _, err := w.Write(out); err != nil {
 		return err
+	}
+	if cfg.Record != "" && failure == nil {
+		return s.keep()
 	}
 	if failure != nil {
 		return failure

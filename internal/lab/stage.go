@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -104,11 +103,6 @@ func (s *stage) record() (done func() error, err error) {
 type withoutTotals struct{ pipeline.Renderer }
 
 func (withoutTotals) AppendTotals(dst []byte, _ *render.Totals) []byte { return dst }
-
-// file is the name of a file that is kept of the scenario.
-func (s *stage) file(suffix string) string {
-	return filepath.Join(s.cfg.Record, s.sc.Name+suffix)
-}
 
 // atEnd has something closed when the scenario has run, the last thing first.
 func (s *stage) atEnd(c io.Closer) { s.closers = append(s.closers, c.Close) }
