@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"finack/decode"
+	"finack/internal/craft"
 )
 
 // A sim is one connection between two small TCP endpoints, seen by a tap in the
@@ -725,7 +726,7 @@ func (s *sim) segment(p *decode.Packet) string {
 	me, peer := s.ends[from], s.ends[from.Peer()]
 	seg := &p.Segment
 	seq := seg.Seq - me.iss
-	text := fmt.Sprintf("%.6f %s > %s %s %d:%d(%d)", time.Duration(p.Time-storyStart).Seconds(), from, from.Peer(), flagLetters(seg.Flags), seq, seq+uint32(p.Len), p.Len)
+	text := fmt.Sprintf("%.6f %s > %s %s %d:%d(%d)", time.Duration(p.Time-storyStart).Seconds(), from, from.Peer(), craft.AppendFlagLetters(nil, seg.Flags), seq, seq+uint32(p.Len), p.Len)
 	if seg.Flags.Has(decode.ACK) {
 		text += fmt.Sprintf(" ack %d", seg.Ack-peer.iss)
 	}

@@ -1,10 +1,8 @@
 package trace
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,23 +10,18 @@ import (
 	"testing"
 	"time"
 
-	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"finack/decode"
 	"finack/internal/notation"
 )
 
-// A story is a txtar file of testdata: prose that says what happens and which
-// rule leaves which states, then the segments in packetdrill's notation, the
-// events that they cause, and the verdict. FINACK_UPDATE=1 rewrites the events;
-// the verdict is written by hand and never rewritten.
-// The format is in internal/fixture/FORMAT.md.
+// A story is a fixture of testdata, of which the tests in this package need the
+// packets; TestStories holds the tracker to its events and its verdict.
 type story struct {
-	name    string
-	archive *txtar.Archive
-	config  Config
-	lines   []storyLine
+	name   string
+	config Config
+	lines  []storyLine
 }
 
 type storyLine struct {
@@ -45,12 +38,7 @@ func readStory(path string) (*story, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newStory(path, a)
-}
-
-func newStory(path string, a *txtar.Archive) (*story, error) {
-	var err error
-	s := &story{name: strings.TrimSuffix(filepath.Base(path), ".txtar"), archive: a, config: Config{All: true}}
+	s := &story{name: strings.TrimSuffix(filepath.Base(path), ".txtar"), config: Config{All: true}}
 	for _, f := range a.Files {
 		switch f.Name {
 		case "config":
@@ -63,15 +51,6 @@ func newStory(path string, a *txtar.Archive) (*story, error) {
 		}
 	}
 	return s, nil
-}
-
-func (s *story) file(name string) string {
-	for _, f := range s.archive.Files {
-		if f.Name == name {
-			return string(f.Data)
-		}
-	}
-	return ""
 }
 
 func (s *story) parseConfig(text string) error {
@@ -156,194 +135,6 @@ func readStories(t *testing.T) []*story {
 	return all
 }
 
-// told returns the events and the verdict that a story leads to.
-func (s *story) told(tb testing.TB) (events, verdict []byte) {
-	tb.Helper()
-	list, conns := play(tb, s.config, s.lines)
-	for i := range list {
-		events = appendEvent(events, &list[i])
-	}
-	for _, c := range conns {
-		verdict = appendVerdict(verdict, c)
-	}
-	return events, verdict
-}
-
-func TestStories(t *testing.T) {
-	update := os.Getenv("FINACK_UPDATE") == "1"
-	for _, s := range readStories(t) {
-		t.Run(s.name, func(t *testing.T) {
-			text, verdict := s.told(t)
-			if diff := gocmp.Diff(s.file("verdict"), string(verdict)); diff != "" {
-				t.Errorf("verdict (-by hand +tracker):\n%s\nevents:\n%s", diff, text)
-			}
-			if diff := gocmp.Diff(s.file("events"), string(text)); diff != "" {
-				if !update {
-					t.Fatalf("events (-golden +tracker; FINACK_UPDATE=1 rewrites):\n%s", diff)
-				}
-				rewrite(t, filepath.Join("testdata", s.name+".txtar"), s.archive, text)
-			}
-		})
-	}
-}
-
-// The example in the description of the format is one.
-func TestFormatExample(t *testing.T) {
-	const path = "../internal/fixture/FORMAT.md"
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, block, ok := strings.Cut(string(text), "```txtar\n")
-	block, _, closed := strings.Cut(block, "```")
-	if !ok || !closed {
-		t.Fatalf("%s has no example", path)
-	}
-	s, err := newStory(path, txtar.Parse([]byte(block)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	events, verdict := s.told(t)
-	if diff := gocmp.Diff(s.file("events")+s.file("verdict"), string(events)+string(verdict)); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// rewrite puts events between a story's segments and its verdict.
-func rewrite(t *testing.T, path string, a *txtar.Archive, events []byte) {
-	i := slices.IndexFunc(a.Files, func(f txtar.File) bool { return f.Name == "events" })
-	if i < 0 {
-		i = 1 + slices.IndexFunc(a.Files, func(f txtar.File) bool { return f.Name == "segments" })
-		a.Files = slices.Insert(a.Files, i, txtar.File{Name: "events"})
-	}
-	a.Files[i].Data = events
-	if err := os.WriteFile(path, txtar.Format(a), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// appendEvent adds one line for an event.
-func appendEvent(dst []byte, e *Event) []byte {
-	b := bytes.NewBuffer(dst)
-	fmt.Fprintf(b, "%s", seconds(e.Time))
-	if e.Conn != 0 {
-		fmt.Fprintf(b, " #%d", e.Conn)
-	}
-	switch e.Kind {
-	case SegmentSeen, AnomalySeen:
-		if e.Kind == AnomalySeen {
-			fmt.Fprintf(b, " anomaly %s", e.Anomaly)
-		}
-		fmt.Fprintf(b, " %s %s %d(%d)", e.From, flagLetters(e.Flags), e.Seq-e.SeqBase, e.Len)
-		if e.Flags.Has(decode.ACK) {
-			fmt.Fprintf(b, " ack %d", e.Ack-e.AckBase)
-		}
-		if e.First {
-			fmt.Fprint(b, " first")
-		}
-		for i, name := range [...]string{"retransmission", "duplicate", "out-of-order", "gap", "keep-alive", "reused", "zero-window-probe", "challenge-ack"} {
-			if e.Note&(1<<i) != 0 {
-				fmt.Fprint(b, " ", name)
-			}
-		}
-	case StateChanged:
-		fmt.Fprintf(b, "   %s %s → %s", e.Side, e.Old, e.New)
-		if e.Revised {
-			fmt.Fprint(b, " revised")
-		}
-		if e.Timer {
-			fmt.Fprint(b, " timer")
-		}
-	case DatagramSeen:
-		fmt.Fprintf(b, " %s %s (%d)", e.From, strings.ToLower(e.Proto.String()), e.Len)
-	case ICMPSeen:
-		fmt.Fprintf(b, " %s icmp %d/%d", e.From, e.ICMPType, e.ICMPCode)
-		if e.Anomaly != NoAnomaly {
-			fmt.Fprintf(b, " anomaly %s", e.Anomaly)
-		}
-	case ConnClosed:
-		fmt.Fprintf(b, " closed %s %s", e.States[Client], e.States[Server])
-	case ConnReleased:
-		fmt.Fprint(b, " released")
-	}
-	fmt.Fprintln(b)
-	return b.Bytes()
-}
-
-// appendVerdict adds the line of an account.
-func appendVerdict(dst []byte, c *Conn) []byte {
-	b := bytes.NewBuffer(dst)
-	fmt.Fprintf(b, "#%d %s > %s ", c.ID, c.Client, c.Server)
-	if c.Proto == decode.ProtoTCP {
-		fmt.Fprintf(b, "role %s; %s; %s", c.Role, c.Handshake, c.Teardown)
-		if c.WasReset {
-			fmt.Fprintf(b, " by %s after %s", c.ResetBy, c.ResetAfter)
-		}
-		if c.Closer != NoCloser {
-			fmt.Fprintf(b, ", closer %s", c.Closer)
-		}
-		if c.Teardown != NoTeardown {
-			fmt.Fprint(b, ", ", map[bool]string{true: "complete", false: "not complete"}[c.Complete])
-		}
-		fmt.Fprintf(b, "; %s %s", c.States[Client], c.States[Server])
-	} else {
-		fmt.Fprint(b, strings.ToLower(c.Proto.String()))
-		if c.Unreachable {
-			fmt.Fprintf(b, " unreachable %d", c.ICMPCode)
-		}
-	}
-	fmt.Fprintf(b, "; packets %d+%d; bytes %d+%d", c.Packets[0], c.Packets[1], c.Bytes[0], c.Bytes[1])
-	if c.Proto == decode.ProtoTCP {
-		fmt.Fprintf(b, "; retransmits %d+%d; completeness %d", c.Retransmits[0], c.Retransmits[1], c.Completeness)
-	}
-	if c.SYNRetransmits > 0 {
-		fmt.Fprintf(b, "; syn retransmits %d", c.SYNRetransmits)
-	}
-	for _, x := range []struct {
-		name string
-		n    [2]uint32
-	}{
-		{"out of order", c.OutOfOrder},
-		{"gaps", c.Gaps},
-		{"duplicates", c.Duplicates},
-		{"keep-alives", c.KeepAlives},
-		{"zero-window probes", c.ZeroWindowProbes},
-		{"challenge acks", c.ChallengeACKs},
-	} {
-		if x.n != [2]uint32{} {
-			fmt.Fprintf(b, "; %s %d+%d", x.name, x.n[0], x.n[1])
-		}
-	}
-	if c.HasIdle {
-		fmt.Fprintf(b, "; idle %v", c.Idle)
-	}
-	if h := c.HalfClose; h.Seen {
-		fmt.Fprintf(b, "; half-closed by %s %v, %d bytes", h.By, h.Duration, h.Bytes)
-	}
-	if c.Evicted {
-		fmt.Fprint(b, "; evicted")
-	}
-	fmt.Fprintln(b)
-	return b.Bytes()
-}
-
-func seconds(t decode.Timestamp) string {
-	return strconv.FormatFloat(time.Duration(t-storyStart).Seconds(), 'f', 6, 64)
-}
-
-func flagLetters(f decode.Flags) string {
-	s := ""
-	for _, x := range []struct {
-		f decode.Flags
-		c string
-	}{{decode.SYN, "S"}, {decode.FIN, "F"}, {decode.RST, "R"}, {decode.PSH, "P"}, {decode.URG, "U"}, {decode.ECE, "E"}, {decode.CWR, "W"}, {decode.AE, "e"}, {decode.ACK, "."}} {
-		if f.Has(x.f) {
-			s += x.c
-		}
-	}
-	return cmp.Or(s, "-")
-}
-
 // A checker holds what every tracker must hold, whatever it is fed.
 type checker struct {
 	tb    testing.TB
@@ -380,15 +171,15 @@ func (c *checker) events(events []Event, t *Tracker) {
 			k.moved[0], k.moved[1] = k.moved[1], k.moved[0]
 		}
 		if k.over {
-			c.tb.Fatalf("#%d: an event after its release: %s", e.Conn, appendEvent(nil, e))
+			c.tb.Fatalf("#%d: an event after its release: %s", e.Conn, describe(e))
 		}
 		switch e.Kind {
 		case StateChanged:
 			if k.moved[e.Side] && k.states[e.Side] != e.Old {
-				c.tb.Fatalf("#%d: %s was %s, not as in %s", e.Conn, e.Side, k.states[e.Side], appendEvent(nil, e))
+				c.tb.Fatalf("#%d: %s was %s, not as in %s", e.Conn, e.Side, k.states[e.Side], describe(e))
 			}
 			if e.Old == e.New || !e.Revised && !arrow(e.Old, e.New) {
-				c.tb.Fatalf("#%d: no arrow of RFC 9293: %s", e.Conn, appendEvent(nil, e))
+				c.tb.Fatalf("#%d: no arrow of RFC 9293: %s", e.Conn, describe(e))
 			}
 			k.states[e.Side], k.moved[e.Side] = e.New, true
 		case ConnClosed:
@@ -413,6 +204,9 @@ func (c *checker) events(events []Event, t *Tracker) {
 
 // used returns how many of a slab's elements are not free.
 func used[T any](s *slab[T]) int { return int(s.used) - len(s.free) }
+
+// describe returns an event as it is told in an error.
+func describe(e *Event) string { return fmt.Sprintf("%+v", *e) }
 
 // arrows are those of RFC 9293's state diagram: figure 5 with its notes, and
 // section 3.10.7.4 for a FIN in SYN-RECEIVED.

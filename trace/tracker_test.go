@@ -519,7 +519,7 @@ func TestSequenceNumbersGoAround(t *testing.T) {
 		events = tr.Observe(f.segment(1, Server, decode.ACK, seq, seq+piece, piece), events)
 		seq += piece
 		if check.events(events, tr); len(events) != 0 {
-			t.Fatalf("after %d MiB: %s", seq/piece, appendEvent(nil, &events[0]))
+			t.Fatalf("after %d MiB: %s", seq/piece, describe(&events[0]))
 		}
 	}
 	events = tr.Observe(f.segment(1, Server, decode.FIN|decode.ACK, seq, seq, 0), events[:0])
@@ -530,6 +530,6 @@ func TestSequenceNumbersGoAround(t *testing.T) {
 	c := check.end(tr)[0]
 	if c.Handshake != ThreeWay || c.Teardown != FourStep || c.Closer != ClosedByServer || c.States != [2]State{Closed, TimeWait} ||
 		c.Retransmits != [2]uint32{} || c.Gaps != [2]uint32{} || c.Bytes != [2]uint64{5000 * piece, 5000 * piece} {
-		t.Errorf("%s", appendVerdict(nil, c))
+		t.Errorf("%+v", c)
 	}
 }

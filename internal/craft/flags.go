@@ -12,6 +12,20 @@ import (
 // bits: ACK is a point, ECE is E, CWR is W, and AE, which older versions leave out, e.
 const flagLetters = "FSRP.UEWe"
 
+// AppendFlagLetters appends the control bits as tcpdump's letters in its order,
+// ACK last, as in "S."; "-" for none of them.
+func AppendFlagLetters(dst []byte, f decode.Flags) []byte {
+	if f&flagBits == 0 {
+		return append(dst, '-')
+	}
+	for _, c := range []byte("SFRPUEWe.") {
+		if f.Any(1 << strings.IndexByte(flagLetters, c)) {
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
 // ParseFlags reads TCP's control bits: their names, as in "SYN,ACK" (also with
 // + between them, in lower case, NS for AE), tcpdump's letters, as in "S.", or
 // a number, as in "0x29". "none", and 0, are no bits.

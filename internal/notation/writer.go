@@ -150,15 +150,7 @@ func appendWhat(dst []byte, p *packet, e ends) []byte {
 }
 
 func appendTCP(dst []byte, p *packet, e ends) []byte {
-	dst = append(dst, ' ')
-	if p.tcp.Flags == 0 {
-		dst = append(dst, '-')
-	}
-	for _, c := range []byte("SFRPUEWe.") {
-		if p.tcp.Flags.Any(1 << strings.IndexByte(letters, c)) {
-			dst = append(dst, c)
-		}
-	}
+	dst = craft.AppendFlagLetters(append(dst, ' '), p.tcp.Flags)
 	from := p.tcp.Seq - e.src.isn
 	dst = strconv.AppendUint(append(dst, ' '), uint64(from), 10)
 	dst = strconv.AppendUint(append(dst, ':'), uint64(from+uint32(p.n)), 10)
