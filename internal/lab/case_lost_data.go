@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 
+	"finack/decode"
 	"finack/internal/kernel"
 	"finack/internal/privnet"
 	"finack/internal/render"
@@ -15,14 +16,8 @@ import (
 // in each.
 const (
 	burst     = 5
-	burstPart = 1000
+	burstPart = 10
 )
-
-// burstRule matches segments of a burst: no other is as long.
-func burstRule(from privnet.Side, r privnet.Rule) privnet.Rule {
-	r.From, r.Filter = from, "tcp and ip[2:2] > 1000"
-	return r
-}
 
 func lostData() *Scenario {
 	return &Scenario{
@@ -34,7 +29,7 @@ func lostData() *Scenario {
 			"have to wait for its timeout, 200 ms or more.",
 		Cure: "None for one in thousands. TcpRetransSegs against TcpOutSegs of nstat(8) is the rate; what is lost at the end " +
 			"of an answer costs most.",
-		wire: []privnet.Rule{burstRule(privnet.A, privnet.Rule{Nth: 2, Drop: true})},
+		wire: []privnet.Rule{{From: privnet.A, Flags: decode.PSH, Nth: 2, Drop: true}},
 		run:  loseData,
 	}
 }
@@ -49,7 +44,7 @@ func loseData(s *stage) error {
 	if err != nil {
 		return err
 	}
-	if err := sendBurst(client, server); err != nil {
+	if err := s.sendBurst(s.client, client, server); err != nil {
 		return err
 	}
 	after, err := s.sentAgain(p, trace.Client)
@@ -79,10 +74,15 @@ func loseData(s *stage) error {
 	return nil
 }
 
-// sendBurst writes the segments of a burst one by one, and reads them all.
-func sendBurst(from, to net.Conn) error {
+// sendBurst writes the segments of a burst one by one, from a host, and reads
+// them all. Each is a segment with PSH: package net sets TCP_NODELAY, and
+// nothing else may join them.
+func (s *stage) sendBurst(h *privnet.Host, from, to net.Conn) error {
+	if err := s.setSysctl(h, "net.ipv4.tcp_autocorking", "0"); err != nil {
+		return err
+	}
 	part := strings.Repeat("x", burstPart)
-	for range burst { // TCP_NODELAY is set: each is a segment
+	for range burst {
 		if _, err := from.Write([]byte(part)); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"finack/decode"
 	"finack/internal/privnet"
 	"finack/trace"
 )
@@ -20,7 +21,7 @@ func reorderedData() *Scenario {
 			"and TcpExtTCPOFOQueue at the receiver.",
 		wire: []privnet.Rule{
 			{Delay: delay}, // a round trip in which this is a short time
-			burstRule(privnet.B, privnet.Rule{Nth: 2, Reorder: 1, Delay: stagePatience}),
+			{From: privnet.B, Flags: decode.PSH, Nth: 2, Reorder: 1, Delay: stagePatience},
 		},
 		run: reorderData,
 	}
@@ -36,7 +37,7 @@ func reorderData(s *stage) error {
 	if err != nil {
 		return err
 	}
-	if err := sendBurst(server, client); err != nil {
+	if err := s.sendBurst(s.server, server, client); err != nil {
 		return err
 	}
 	if err := s.awaitSeen(p, "the ACK of everything", 1, acks(trace.Client, 1+burst*burstPart)); err != nil {

@@ -13,7 +13,7 @@ func wrongChecksum() *Scenario {
 		Name:  "wrong-checksum",
 		Title: "A damaged segment is dropped in silence, and sent again",
 		Life: "Bad memory in a switch, a broken driver or NAT. The receiver adds up the checksum and drops what does not fit " +
-			"without a word (RFC 9293 section 3.1): to the sender it is lost, and sent again after the retransmission timeout. " +
+			"without a word (RFC 9293 section 3.1): to the sender it is lost, and sent again when no ACK has come, after 200 ms or more. " +
 			"A capture shows it as if it had arrived.",
 		Cure: "TcpInCsumErrors of nstat(8) at the receiver; on a healthy link it stays 0. Locally sent segments that a capture " +
 			"calls wrong are none: the hardware fills their checksums in later.",
