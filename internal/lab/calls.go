@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,7 +88,7 @@ func (c *calls) tryRead(who string, r reader) {
 		})
 		err = errors.Join(rerr, err)
 	}
-	c.did(who+": read(), O_NONBLOCK", n, err)
+	c.did(who+": recv(MSG_DONTWAIT)", n, err)
 }
 
 // close notes a close.
@@ -103,4 +104,25 @@ func (s *stage) tell(title string, c *calls, want ...string) error {
 		return checkf("%s: %s; want %s", title, strings.Join(got, "; "), strings.Join(want, "; "))
 	}
 	return nil
+}
+
+// answer notes that a datagram is received and sent back.
+func (c *calls) answer(who string, conn *net.UDPConn) {
+	buf := make([]byte, usualRoom)
+	err := conn.SetReadDeadline(time.Now().Add(stagePatience))
+	var n int
+	var from net.Addr
+	if err == nil {
+		n, from, err = conn.ReadFrom(buf)
+	}
+	c.did(fmt.Sprintf("%s: recvfrom(%q)", who, buf[:n]), n, err)
+	if err == nil {
+		c.sendTo(who, conn, string(buf[:n]), from)
+	}
+}
+
+// sendTo notes a datagram that is sent to an address.
+func (c *calls) sendTo(who string, conn *net.UDPConn, text string, to net.Addr) {
+	n, err := conn.WriteTo([]byte(text), to)
+	c.did(fmt.Sprintf("%s: sendto(%q)", who, text), n, err)
 }

@@ -10,9 +10,9 @@ func unixStream() *Scenario {
 		Name:  "unix-stream",
 		Title: "A Unix stream ends as TCP does, without a packet",
 		Life: "A database or a proxy at the same host. What TCP says with FIN and RST the kernel does at once: the peer of a socket " +
-			"that was closed reads what is left, then 0, the end; its writes fail with EPIPE, at the first and not at the second. Closed " +
-			"with something unread, the peer is told ECONNRESET.",
-		Cure: "Read to the end before close, or the peer may lose an answer that it has not read to an ECONNRESET. " +
+			"that was closed reads what is left, then 0, the end, and its very first write fails with EPIPE. Closed with something unread, " +
+			"the peer is told ECONNRESET, behind the data that it has still to read.",
+		Cure: "ECONNRESET says that the peer has not read all: read to the end before close, and nobody gets it. " +
 			"No capture shows any of this: strace(1) and ss -x do.",
 		silent: true,
 		run:    func(s *stage) error { return s.inTempDir(endsOfUnixStream) },
@@ -82,13 +82,17 @@ func endsOfUnixStream(s *stage, dir string) error {
 		return err
 	}
 	c.write("client", client, "hello")
+	c.write("server", server, "answer")
 	c.close("server", server)
+	c.read("client", client)
 	c.read("client", client)
 	c.read("client", client)
 	c.write("client", client, "world")
 	return s.tell("The server closes with something unread:", &c,
 		`client: write("hello") = 5`,
+		`server: write("answer") = 6`,
 		`server: close() = 0`,
+		`client: read("answer") = 6`,
 		`client: read() = -1 ECONNRESET`,
 		`client: read() = 0`,
 		`client: write("world") = -1 EPIPE`)

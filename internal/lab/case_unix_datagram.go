@@ -43,7 +43,7 @@ func endlessUnixDatagrams(s *stage, dir string) error {
 		`first: write("hello") = 5`,
 		`first: close() = 0`,
 		`server: read("hello") = 5`,
-		`server: read(), O_NONBLOCK = -1 EAGAIN`); err != nil {
+		`server: recv(MSG_DONTWAIT) = -1 EAGAIN`); err != nil {
 		return err
 	}
 	c.write("second", clients[1], "unread")
