@@ -288,34 +288,28 @@ sockets did the same without a packet.
 // appendLadderWithoutData appends a ladder of the segments that change a state,
 // and a line for all data between two of them.
 func appendLadderWithoutData(dst []byte, text *render.Text, title string, events []trace.Event) []byte {
-	var steps []trace.Event
-	type between struct {
-		segments [2]int
-		bytes    [2]int
-	}
-	var gaps []between // before each step
-	var gap between
+	dst = text.AppendLadderHead(dst, title, &events[0])
+	var segments, size [2]int // of the data between two steps
+	step := false
 	for i := range events {
 		e := &events[i]
-		switch {
-		case e.Kind != trace.SegmentSeen:
-		case e.Changed[trace.Client], e.Changed[trace.Server], e.Flags.Any(decode.SYN | decode.FIN | decode.RST):
-			steps, gaps, gap = append(steps, *e), append(gaps, gap), between{}
-		case e.Len > 0:
-			gap.segments[e.From]++
-			gap.bytes[e.From] += e.Len
-		}
-	}
-	// A line for the title, and one for each step.
-	for i, line := range bytes.SplitAfter(text.AppendLadder(nil, title, steps), []byte("\n")) {
-		if i > 0 && i <= len(gaps) {
-			for side := range gaps[i-1].segments {
-				if g := gaps[i-1]; g.segments[side] > 0 {
-					dst = append(dst, ladderGap(side, g.segments[side], g.bytes[side])...)
-				}
+		if e.Kind == trace.SegmentSeen {
+			step = e.Changed[trace.Client] || e.Changed[trace.Server] || e.Flags.Any(decode.SYN|decode.FIN|decode.RST)
+			if !step && e.Len > 0 {
+				segments[e.From]++
+				size[e.From] += e.Len
 			}
 		}
-		dst = append(dst, line...)
+		if !step { // nor what is to be said of it
+			continue
+		}
+		for side, n := range segments {
+			if n > 0 {
+				dst = append(dst, ladderGap(side, n, size[side])...)
+			}
+		}
+		segments, size = [2]int{}, [2]int{}
+		dst = text.AppendRung(dst, e)
 	}
 	return dst
 }

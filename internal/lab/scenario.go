@@ -152,10 +152,12 @@ func (s *stage) appendText(dst []byte, failure *CheckError) []byte {
 	return append(dst, '\n')
 }
 
-// appendLabelled appends a paragraph behind its label.
+// appendLabelled appends a text behind its label: each of its lines is wrapped.
 func appendLabelled(dst []byte, label, text string) []byte {
 	at := len(dst)
-	dst = appendWrapped(dst, labelColumn, text)
+	for line := range strings.Lines(text) {
+		dst = appendWrapped(dst, labelColumn, line)
+	}
 	copy(dst[at+1:at+labelColumn-1], label)
 	return dst
 }

@@ -172,8 +172,10 @@ type pipe struct{ client, server netip.AddrPort }
 
 // pipeOf names the connection of a socket of the client's host.
 func pipeOf(client net.Conn) pipe {
-	return pipe{netip.MustParseAddrPort(client.LocalAddr().String()), netip.MustParseAddrPort(client.RemoteAddr().String())}
+	return pipe{addrPort(client.LocalAddr()), addrPort(client.RemoteAddr())}
 }
+
+func addrPort(addr net.Addr) netip.AddrPort { return netip.MustParseAddrPort(addr.String()) }
 
 // events returns what the capture has shown of a connection up to here: of the
 // last one, where its ends were used again. The recorder must be locked.

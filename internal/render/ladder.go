@@ -11,6 +11,8 @@ const (
 	ladderArrow  = 24
 	ladderRight  = 53
 	ladderServer = 56
+	ladderNote   = 69
+	ladderEnd    = 80
 )
 
 // AppendLadder appends the events of one connection or flow as a ladder: a line
@@ -40,14 +42,34 @@ func (t *Text) AppendLadderHead(dst []byte, title string, first *trace.Event) []
 	return append(dst, '\n')
 }
 
-// AppendRung appends one line of a ladder: a packet, and the states that it
-// proves. Other events have none.
+// AppendRung appends what an event is worth in a ladder: a line for a packet,
+// with the states that it proves; one for what is wrong with it; and one for a
+// state that it takes back. Other events have none.
 func (t *Text) AppendRung(dst []byte, e *trace.Event) []byte {
 	switch e.Kind {
 	case trace.SegmentSeen, trace.DatagramSeen, trace.ICMPSeen:
+		return t.rung(dst, e)
+	case trace.AnomalySeen:
+		dst = t.beginRemark(dst)
+		return append(append(dst, anomalyInShort(e.Anomaly)...), '\n')
+	case trace.StateChanged:
+		if !e.Revised {
+			return dst
+		}
+		dst = append(append(t.beginRemark(dst), "the "...), e.Side.String()...)
+		dst = t.state(append(dst, "'s "...), e.Old)
+		return append(dst, " is taken back\n"...)
 	default:
 		return dst
 	}
+}
+
+// beginRemark begins a line that belongs to the rung above it.
+func (t *Text) beginRemark(dst []byte) []byte {
+	return t.paint(pad(dst, len(dst), ladderArrow), red, "! ")
+}
+
+func (t *Text) rung(dst []byte, e *trace.Event) []byte {
 	at := len(dst)
 	dst = append(dst, ' ')
 	dst = appendSince(dst, e.Time.Sub(e.Start))
@@ -71,7 +93,60 @@ func (t *Text) AppendRung(dst []byte, e *trace.Event) []byte {
 		dst = pad(dst, at, ladderServer)
 		dst = t.state(dst, e.States[trace.Server])
 	}
+	if e.Note != 0 {
+		dst = rungNotes(dst, at, e.Note)
+	}
 	return append(dst, '\n')
+}
+
+// rungNotes appends a segment's notes at the end of the rung that begins at at,
+// or in a line of their own where the rung leaves no room.
+func rungNotes(dst []byte, at int, n trace.Note) []byte {
+	const sep = ", "
+	var buf [128]byte
+	notes := buf[:0]
+	if n&trace.Retransmission != 0 {
+		notes = append(notes, sep+"again"...)
+	}
+	notes = appendNotes(notes, n&^trace.Retransmission, sep)
+	notes = notes[min(len(sep), len(notes)):]
+	col := min(ladderNote, ladderEnd-len(notes))
+	if width(dst[at:]) >= col {
+		dst = append(dst, '\n')
+		at = len(dst)
+	}
+	return append(pad(dst, at, col), notes...)
+}
+
+// anomalyInShort says what an anomaly is, and what its segment does, in a few
+// words; Anomaly.Rule says why.
+func anomalyInShort(a trace.Anomaly) string {
+	switch a {
+	case trace.BadChecksum:
+		return "bad checksum: the receiver drops it"
+	case trace.ResetOutOfPlace:
+		return "RST not at RCV.NXT: it resets nothing"
+	case trace.ResetAfterClose:
+		return "RST after both FINs: it ends TIME_WAIT at most"
+	case trace.SYNInConnection:
+		return "SYN in a connection: a challenge ACK at most"
+	case trace.OutOfWindow:
+		return "outside the receive window: dropped"
+	case trace.FINOutOfPlace:
+		return "FIN not after the last byte sent: dropped"
+	case trace.AckOfUnseen:
+		return "acknowledges what was not captured, or never sent"
+	case trace.MissingAck:
+		return "no ACK bit: dropped"
+	case trace.ICMPError:
+		return "an ICMP error quotes this connection"
+	case trace.SYNACKOutOfPlace:
+		return "does not acknowledge the SYN: answered by RST"
+	case trace.OldDuplicate:
+		return "numbers of an earlier connection: dropped"
+	default:
+		return a.String()
+	}
 }
 
 func (t *Text) rungText(dst []byte, e *trace.Event) []byte {
