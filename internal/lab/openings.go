@@ -4,5 +4,12 @@ package lab
 func openings() []*Scenario {
 	return []*Scenario{
 		threeWay(),
+		refused(),
+		lostSYN(),
+		lostSYNACK(),
+		lostFinalACK(),
+		unansweredSYN(),
+		simultaneousOpen(),
+		selfConnect(),
 	}
 }
