@@ -106,7 +106,7 @@ func (s *stage) unanswered() error {
 	if impatient.took < impatience || patient.took < synPatience(1, 0) {
 		return checkf("connect took %v and, with a limit of %v, %v", patient.took, impatience, impatient.took)
 	}
-	s.expectUnanswered("Unanswered", patient, func(n int) bool { return n >= 1 })
+	s.expectUnanswered("No answer", patient, func(n int) bool { return n >= 1 })
 	s.expectUnanswered("", impatient, func(n int) bool { return n == 1 })
 	return s.endsDiffer("connect has failed", patient.pipe, sent, states{trace.Closed, trace.Closed})
 }

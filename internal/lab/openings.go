@@ -9,7 +9,10 @@ func openings() []*Scenario {
 		lostSYNACK(),
 		lostFinalACK(),
 		unansweredSYN(),
+		fastOpen(),
 		simultaneousOpen(),
+		backlogOverflow(),
+		synCookies(),
 		selfConnect(),
 	}
 }

@@ -66,6 +66,10 @@ func setTCP(c syscall.Conn, name string, option, value int) error {
 	if err != nil {
 		return err
 	}
+	return setOption(rc, name, option, value)
+}
+
+func setOption(rc syscall.RawConn, name string, option, value int) (err error) {
 	cerr := rc.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, option, value) })
 	return errors.Join(cerr, os.NewSyscallError("setsockopt("+name+")", err))
 }
