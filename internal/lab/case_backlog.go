@@ -46,7 +46,7 @@ func (s *stage) awaitQueue(ln *raw.Conn, want int) error {
 	if err != nil {
 		return err
 	}
-	return await(s.ctx, stagePatience, func() error {
+	return await(s.ctx, s.patience(), func() error {
 		l, err := kernel.ListenerOf(rc)
 		if err == nil && l.Queue != want {
 			err = checkf("%d connections in the queue, want %d", l.Queue, want)
@@ -111,7 +111,7 @@ func (s *stage) turnedAway(ln *raw.Conn) error {
 
 // awaitDrops waits until the server's host has dropped so many SYNs for full queues.
 func (s *stage) awaitDrops(want int64) (c kernel.Counters, err error) {
-	err = await(s.ctx, stagePatience, func() (err error) {
+	err = await(s.ctx, s.patience(), func() (err error) {
 		if c, err = s.counters(s.server); err != nil {
 			return err
 		}
@@ -122,4 +122,3 @@ func (s *stage) awaitDrops(want int64) (c kernel.Counters, err error) {
 	})
 	return c, err
 }
-

@@ -3,8 +3,6 @@ package lab
 import (
 	"fmt"
 	"net"
-	"strconv"
-	"syscall"
 	"time"
 
 	"finack/decode"
@@ -12,7 +10,7 @@ import (
 	"finack/trace"
 )
 
-// fastOpenQueue is how many connections may wait in SYN_RECEIVED with their data.
+// fastOpenQueue is how many connections may be in SYN_RECEIVED with their data.
 const fastOpenQueue = 16
 
 func fastOpen() *Scenario {
@@ -34,8 +32,11 @@ func fastOpen() *Scenario {
 					return err
 				}
 			}
-			ln, err := s.listenFastOpen()
+			ln, err := s.listen(s.server, serverPort)
 			if err != nil {
+				return err
+			}
+			if err := setTCP(ln, "TCP_FASTOPEN", tcpFastOpen, fastOpenQueue); err != nil {
 				return err
 			}
 			if err := s.fetchCookie(ln); err != nil {
@@ -44,23 +45,6 @@ func fastOpen() *Scenario {
 			return s.sendOnSYN(ln)
 		},
 	}
-}
-
-// listenFastOpen has the server listen for data on SYNs.
-func (s *stage) listenFastOpen() (ln *net.TCPListener, err error) {
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return setOption(c, "TCP_FASTOPEN", tcpFastOpen, fastOpenQueue)
-	}}
-	lc.SetMultipathTCP(false)
-	err = s.server.Do(func() error {
-		l, err := lc.Listen(s.ctx, "tcp4", net.JoinHostPort(s.server.Addr.String(), strconv.Itoa(serverPort)))
-		if err == nil {
-			ln = l.(*net.TCPListener)
-			s.atEnd(ln)
-		}
-		return err
-	})
-	return ln, err
 }
 
 // dialFastOpen begins a connect(2) whose SYN may wait for the data.
@@ -106,7 +90,7 @@ func (s *stage) sendOnSYN(ln *net.TCPListener) error {
 	if err != nil {
 		return err
 	}
-	if err := c.SetReadDeadline(time.Now().Add(stagePatience)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(s.patience())); err != nil {
 		return err
 	}
 	got := make([]byte, 64)

@@ -32,7 +32,7 @@ func selfConnect() *Scenario {
 			if err != nil {
 				return err
 			}
-			if err := c.Connect(net.TCPAddrFromAddrPort(service)); err != nil {
+			if err := s.returned(s.connecting(c, service), 0); err != nil {
 				return err
 			}
 			p := pipeOf(c)

@@ -22,6 +22,14 @@ const (
 	tcpFastOpenConnect = 30
 )
 
+// patience is how long the scenario waits for what must come.
+func (s *stage) patience() time.Duration {
+	if s.sc.wait != 0 {
+		return s.sc.wait
+	}
+	return stagePatience
+}
+
 // socketPort is an IPv4 address with a port of its own.
 func socketPort(addr netip.Addr, port int) netip.AddrPort {
 	return netip.AddrPortFrom(addr, uint16(port))
@@ -50,10 +58,13 @@ func (s *stage) bound(h *privnet.Host, addr netip.AddrPort) (*raw.Conn, error) {
 
 // accept waits for the listener's next connection.
 func (s *stage) accept(ln *net.TCPListener) (*net.TCPConn, error) {
-	if err := ln.SetDeadline(time.Now().Add(stagePatience)); err != nil {
+	if err := ln.SetDeadline(time.Now().Add(s.patience())); err != nil {
 		return nil, err
 	}
 	c, err := ln.AcceptTCP()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, checkf("accept(2) at %v has not returned in %v", ln.Addr(), s.patience())
+	}
 	if err == nil {
 		s.atEnd(c)
 	}
@@ -66,10 +77,6 @@ func setTCP(c syscall.Conn, name string, option, value int) error {
 	if err != nil {
 		return err
 	}
-	return setOption(rc, name, option, value)
-}
-
-func setOption(rc syscall.RawConn, name string, option, value int) (err error) {
 	cerr := rc.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, option, value) })
 	return errors.Join(cerr, os.NewSyscallError("setsockopt("+name+")", err))
 }
@@ -104,7 +111,7 @@ func (s *stage) dialing(to netip.AddrPort) (*attempt, error) {
 
 // returned waits until connect(2) has returned, with this errno; 0: none.
 func (s *stage) returned(a *attempt, want syscall.Errno) error {
-	timeout := time.NewTimer(stagePatience)
+	timeout := time.NewTimer(s.patience())
 	defer timeout.Stop()
 	select {
 	case err := <-a.done:
@@ -114,7 +121,7 @@ func (s *stage) returned(a *attempt, want syscall.Errno) error {
 		}
 		return checkf("connect(%v): %v; want errno %d (%v)", a.server, err, int(want), want)
 	case <-timeout.C:
-		return checkf("connect(%v) has not returned in %v", a.server, stagePatience)
+		return checkf("connect(%v) has not returned in %v", a.server, s.patience())
 	case <-s.ctx.Done():
 		return s.ctx.Err()
 	}

@@ -1,0 +1,107 @@
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"finack/decode"
+	"finack/internal/privnet"
+)
+
+func TestSYNPatience(t *testing.T) {
+	for _, tt := range []struct {
+		retries, linear int
+		want            time.Duration
+	}{
+		{6, 4, 131 * time.Second}, // Linux's own, ip-sysctl says
+		{6, 0, 127 * time.Second}, // and before 6.5
+		{1, 0, 3 * time.Second},
+		{0, 0, time.Second},
+		{8, 0, (127 + 2*120) * time.Second}, // a timeout is at most 120 s
+	} {
+		if got := synPatience(tt.retries, tt.linear); got != tt.want {
+			t.Errorf("%d retries, %d linear: %v, want %v", tt.retries, tt.linear, got, tt.want)
+		}
+	}
+}
+
+// Without its cause a scenario goes otherwise, and says what was missing.
+func TestOpeningsWithoutTheirCause(t *testing.T) {
+	privnet.Require(t)
+	for _, tt := range []struct {
+		scenario *Scenario
+		wire     []privnet.Rule       // instead of its own
+		first    func(s *stage) error // happens before it
+		instead  func(s *stage) error // of it
+		want     string               // in what it says
+	}{
+		{scenario: refused(), first: serves, want: "connect(10.9.0.2:7007): <nil>; want errno 111"},
+		{scenario: lostSYN(), want: "the SYN is lost: client and server are in"},
+		{scenario: lostSYNACK(), wire: lostSYN().wire, want: "[SYN_SENT UNKNOWN] by the wire and in [SYN_SENT CLOSED] by the kernel"},
+		{scenario: lostFinalACK(), want: "[ESTABLISHED ESTABLISHED] by the wire and in [ESTABLISHED ESTABLISHED] by the kernel"},
+		{scenario: unansweredSYN(), want: "[CLOSED CLOSED] by the wire"},
+		{scenario: fastOpen(), wire: secondSYNLost(), want: "accept(2) at 10.9.0.2:7007 has not returned"},
+		{scenario: simultaneousOpen(), want: "both have sent a SYN: client and server are in"},
+		{scenario: backlogOverflow(), instead: roomyBacklog, want: "ListenOverflows 0, ListenDrops 0; want 1"},
+		{scenario: synCookies(), want: "[ESTABLISHED ESTABLISHED] by the wire and in [ESTABLISHED ESTABLISHED] by the kernel"},
+		{scenario: selfConnect(), first: servesItself, want: "connect(127.0.0.1:7007): connect"},
+	} {
+		t.Run(tt.scenario.Name, func(t *testing.T) {
+			sc := tt.scenario
+			run := sc.run
+			sc.wire, sc.wait = tt.wire, 700*time.Millisecond // a SYN comes again after 1 s
+			sc.run = func(s *stage) error {
+				if tt.instead != nil {
+					return tt.instead(s)
+				}
+				if tt.first != nil {
+					if err := tt.first(s); err != nil {
+						return err
+					}
+				}
+				return run(s)
+			}
+			var out bytes.Buffer
+			err := Run(t.Context(), &out, []*Scenario{sc}, nil)
+			if failure := (*CheckError)(nil); !errors.As(err, &failure) {
+				t.Errorf("%v, want a failed check", err)
+			}
+			said := strings.Join(strings.Fields(out.String()), " ")
+			if !strings.Contains(said, "FAILED") || !strings.Contains(said, tt.want) {
+				t.Errorf("nothing of %q in\n%s", tt.want, &out)
+			}
+		})
+	}
+}
+
+func serves(s *stage) error {
+	_, err := s.listen(s.server, serverPort)
+	return err
+}
+
+// servesItself has the service of the client's own host listen, at all its addresses.
+func servesItself(s *stage) error {
+	c, err := s.unbound(s.client)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.Bind(&net.TCPAddr{Port: serverPort}), c.Listen(1))
+}
+
+// secondSYNLost is a wire that loses the SYN with the data.
+func secondSYNLost() []privnet.Rule {
+	return []privnet.Rule{{From: privnet.A, Flags: decode.SYN, Nth: 2, Drop: true}}
+}
+
+// roomyBacklog has the server listen with room for all.
+func roomyBacklog(s *stage) error {
+	ln, err := s.lazyListener(5)
+	if err != nil {
+		return err
+	}
+	return s.turnedAway(ln)
+}
