@@ -28,7 +28,7 @@ func unansweredSYN() *Scenario {
 		Life: "A firewall that drops, a host that is off, an address that is wrong, a route that leads nowhere. " +
 			"Unlike a refusal nothing comes back, and the program waits for all retries.",
 		Cure: "Never connect without a time limit of your own: a timeout of the program, TCP_USER_TIMEOUT or TCP_SYNCNT. " +
-			"To find where the SYNs end, capture at both ends, or tcptraceroute. ss -tano state syn-sent shows " +
+			"To find where the SYNs end, capture at both ends, or traceroute -T. ss -tano state syn-sent shows " +
 			"the retries so far.",
 		wire: []privnet.Rule{{From: privnet.A, Flags: decode.SYN, Drop: true}},
 		run: func(s *stage) error {
