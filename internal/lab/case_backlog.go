@@ -57,7 +57,7 @@ func (s *stage) awaitQueue(ln *raw.Conn, want int) error {
 
 // queued connects one more client, which fits the queue.
 func (s *stage) queued(ln *raw.Conn, queue int) error {
-	a, err := s.dialing(socketPort(s.server.Addr, serverPort))
+	a, err := s.dialing(serverPort)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (s *stage) queued(ln *raw.Conn, queue int) error {
 // turnedAway connects a client to a full queue. It gets in with a later SYN,
 // after one connection has been accepted.
 func (s *stage) turnedAway(ln *raw.Conn) error {
-	a, err := s.dialing(socketPort(s.server.Addr, serverPort))
+	a, err := s.dialing(serverPort)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,12 @@ import (
 // fastOpenQueue is how many connections may be in SYN_RECEIVED with their data.
 const fastOpenQueue = 16
 
+// The ports of the client's two connections.
+const (
+	firstPort  = 40001
+	secondPort = 40002
+)
+
 func fastOpen() *Scenario {
 	return &Scenario{
 		Name:  "fast-open",
@@ -23,8 +29,8 @@ func fastOpen() *Scenario {
 			"by TCP_FASTOPEN_CONNECT and TCP_FASTOPEN. A SYN may come twice, so only requests that may be " +
 			"repeated belong on it. Middleboxes that drop it cost 1 s.",
 		wire: []privnet.Rule{
-			// The ACK of the second handshake: time for a look at both ends.
-			{From: privnet.A, Flags: decode.ACK, Nth: 2, Delay: 300 * time.Millisecond},
+			// The ACK of the second handshake, for a look at both ends before it comes.
+			{From: privnet.A, Filter: "src port 40002", Flags: decode.ACK, Hold: true},
 		},
 		run: func(s *stage) error {
 			for _, h := range []*privnet.Host{s.client, s.server} {
@@ -48,8 +54,8 @@ func fastOpen() *Scenario {
 }
 
 // dialFastOpen begins a connect(2) whose SYN may wait for the data.
-func (s *stage) dialFastOpen() (*attempt, error) {
-	c, err := s.bound(s.client, socketPort(s.client.Addr, 0))
+func (s *stage) dialFastOpen(from int) (*attempt, error) {
+	c, err := s.bound(s.client, socketPort(s.client.Addr, from))
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +69,7 @@ func (s *stage) dialFastOpen() (*attempt, error) {
 // fetchCookie connects for the first time: an ordinary handshake, with the
 // cookie in its options.
 func (s *stage) fetchCookie(ln *net.TCPListener) error {
-	a, err := s.dialFastOpen()
+	a, err := s.dialFastOpen(firstPort)
 	if err != nil {
 		return err
 	}
@@ -78,7 +84,7 @@ func (s *stage) fetchCookie(ln *net.TCPListener) error {
 
 // sendOnSYN connects again: the SYN waits for the data, and has the cookie.
 func (s *stage) sendOnSYN(ln *net.TCPListener) error {
-	a, err := s.dialFastOpen()
+	a, err := s.dialFastOpen(secondPort)
 	if err != nil {
 		return err
 	}
@@ -98,7 +104,7 @@ func (s *stage) sendOnSYN(ln *net.TCPListener) error {
 	if err != nil {
 		return err
 	}
-	// The client's ACK is taken as said, and on its way.
+	// The client's ACK, on its way, is taken as said.
 	established := states{trace.Established, trace.Established}
 	if err := s.endsDiffer("the server has read", a.pipe, established, states{trace.Established, trace.SynReceived}); err != nil {
 		return err
@@ -107,10 +113,13 @@ func (s *stage) sendOnSYN(ln *net.TCPListener) error {
 	if err := s.countFastOpens(); err != nil {
 		return err
 	}
+	if err := s.wire.Lift(0); err != nil {
+		return err
+	}
 	s.expect("Second", a.pipe, outcome{
 		handshake: trace.FastOpen, states: established,
 		also: func(v *trace.Conn) error {
-			if v.SYN != [2]uint32{1, 1} || n != sent || v.Bytes != [2]uint64{uint64(n), 0} || v.Retransmits != [2]uint32{} {
+			if v.SYN[trace.Client] != 1 || n != sent || v.Bytes != [2]uint64{uint64(n), 0} || v.Retransmits[trace.Client] != 0 {
 				return checkf("SYNs %v, %v bytes, %v segments again; want %d bytes, on the SYN", v.SYN, v.Bytes, v.Retransmits, sent)
 			}
 			return nil

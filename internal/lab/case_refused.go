@@ -15,7 +15,7 @@ func refused() *Scenario {
 		Cure: "ss -ltn at the server: is the port there, and at which address? ECONNREFUSED comes after one round " +
 			"trip and costs nothing, so try again with growing pauses. Silence instead of it is a firewall or a dead host.",
 		run: func(s *stage) error {
-			a, err := s.dialing(socketPort(s.server.Addr, serverPort))
+			a, err := s.dialing(serverPort)
 			if err != nil {
 				return err
 			}

@@ -1,17 +1,12 @@
 package lab
 
 import (
-	"fmt"
-	"time"
-
 	"finack/decode"
 	"finack/internal/privnet"
 	"finack/trace"
 )
 
 func simultaneousOpen() *Scenario {
-	// Long enough for the other end to send its SYN and for a look at both.
-	const delay = 300 * time.Millisecond
 	return &Scenario{
 		Name:  "simultaneous-open",
 		Title: "Both ends connect to each other: crossing SYNs",
@@ -20,8 +15,9 @@ func simultaneousOpen() *Scenario {
 		Cure: "Nothing is wrong. It needs bind(2) to a known port at both ends, before connect(2), and SYNs that " +
 			"really cross: one that comes too early is refused. Stateful firewalls may not know it.",
 		wire: []privnet.Rule{
-			{Flags: decode.SYN, Delay: delay},
-			{Flags: decode.SYN | decode.ACK, Delay: delay},
+			// Held until both ends have sent theirs.
+			{Flags: decode.SYN, Hold: true},
+			{Flags: decode.SYN | decode.ACK, Hold: true},
 		},
 		run: func(s *stage) error {
 			a, b := socketPort(s.client.Addr, serverPort), socketPort(s.server.Addr, serverPort)
@@ -35,7 +31,7 @@ func simultaneousOpen() *Scenario {
 			}
 			client, server := s.connecting(one, b), s.connecting(other, a)
 			p := client.pipe
-			for _, m := range []struct {
+			for rule, m := range []struct {
 				what           string
 				wire, inKernel states
 			}{
@@ -45,19 +41,22 @@ func simultaneousOpen() *Scenario {
 				if err := s.endsDiffer(m.what, p, m.wire, m.inKernel); err != nil {
 					return err
 				}
+				if err := s.wire.Lift(rule); err != nil {
+					return err
+				}
 			}
 			for _, a := range []*attempt{client, server} {
 				if err := s.returned(a, 0); err != nil {
 					return err
 				}
 			}
-			s.say(fmt.Sprintf("connect(2) returned without an error at both ends, after %.2f s and %.2f s.", client.took.Seconds(), server.took.Seconds()))
+			s.say("connect(2) returned without an error at both ends.")
 			s.expect("Crossing", p, outcome{
 				handshake: trace.SimultaneousOpen, teardown: trace.NoTeardown,
 				states: states{trace.Established, trace.Established},
 				also: func(v *trace.Conn) error {
-					if v.SYN != [2]uint32{2, 2} || v.SYNRetransmits != 0 || v.RST != [2]uint32{} {
-						return checkf("SYNs %v, %d of them again, resets %v; want a SYN and a SYN-ACK of each", v.SYN, v.SYNRetransmits, v.RST)
+					if v.SYN[trace.Client] < 2 || v.SYN[trace.Server] < 2 || v.RST != [2]uint32{} {
+						return checkf("SYNs %v, resets %v; want a SYN and a SYN-ACK of each", v.SYN, v.RST)
 					}
 					return nil
 				},

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"time"
 
 	"finack/decode"
 	"finack/internal/privnet"
@@ -17,8 +16,7 @@ func synCookies() *Scenario {
 			"it would remember into the number of its SYN-ACK, and learns of the connection from the ACK.",
 		Cure: "None for the flood: cookies are the cure (RFC 4987). Without one, raise the backlog of listen(2). If the " +
 			"client's ACK is lost and the server speaks first, the client waits for ever: nobody sends the SYN-ACK again.",
-		// The ACK takes as long: time for a look at both ends.
-		wire: []privnet.Rule{{From: privnet.A, Flags: decode.ACK, Delay: 200 * time.Millisecond}},
+		wire: []privnet.Rule{{From: privnet.A, Flags: decode.ACK, Hold: true}}, // for a look at both ends before it comes
 		run: func(s *stage) error {
 			// 2: always, as with 1 (the default) when the queue is full.
 			if err := s.setSysctl(s.server, "net.ipv4.tcp_syncookies", "2"); err != nil {
@@ -28,7 +26,7 @@ func synCookies() *Scenario {
 			if err != nil {
 				return err
 			}
-			a, err := s.dialing(socketPort(s.server.Addr, serverPort))
+			a, err := s.dialing(serverPort)
 			if err != nil {
 				return err
 			}
@@ -37,6 +35,9 @@ func synCookies() *Scenario {
 			}
 			established := states{trace.Established, trace.Established}
 			if err := s.endsDiffer("connect has returned", a.pipe, established, states{trace.Established, trace.Closed}); err != nil {
+				return err
+			}
+			if err := s.wire.Lift(0); err != nil {
 				return err
 			}
 			if _, err := s.accept(ln); err != nil {

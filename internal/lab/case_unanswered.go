@@ -79,7 +79,7 @@ func synPatience(retries, linear int) time.Duration {
 
 // unanswered has two clients wait until the kernel gives up.
 func (s *stage) unanswered() error {
-	patient, err := s.dialing(socketPort(s.server.Addr, serverPort))
+	patient, err := s.dialing(serverPort)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (s *stage) unanswered() error {
 	}
 	s.say(fmt.Sprintf("connect(2) failed with ETIMEDOUT after %.2f s; with TCP_USER_TIMEOUT of %v after %.2f s.",
 		patient.took.Seconds(), impatience, impatient.took.Seconds()))
-	if impatient.took < impatience || patient.took < synPatience(1, 0) {
+	if impatient.took < almost(impatience) || patient.took < almost(synPatience(1, 0)) {
 		return checkf("connect took %v and, with a limit of %v, %v", patient.took, impatience, impatient.took)
 	}
 	s.expectUnanswered("No answer", patient, func(n int) bool { return n >= 1 })

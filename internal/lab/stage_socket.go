@@ -100,13 +100,13 @@ func (s *stage) connecting(c *raw.Conn, to netip.AddrPort) *attempt {
 	return a
 }
 
-// dialing begins a connect(2) of the client's host from a port of the kernel's choice.
-func (s *stage) dialing(to netip.AddrPort) (*attempt, error) {
+// dialing begins a connect(2) of the client's host to a port of the server's.
+func (s *stage) dialing(port int) (*attempt, error) {
 	c, err := s.bound(s.client, socketPort(s.client.Addr, 0))
 	if err != nil {
 		return nil, err
 	}
-	return s.connecting(c, to), nil
+	return s.connecting(c, socketPort(s.server.Addr, port)), nil
 }
 
 // returned waits until connect(2) has returned, with this errno; 0: none.
@@ -126,6 +126,9 @@ func (s *stage) returned(a *attempt, want syscall.Errno) error {
 		return s.ctx.Err()
 	}
 }
+
+// almost is the least that a timer of the kernel takes, which counts in jiffies.
+func almost(timeout time.Duration) time.Duration { return timeout - 20*time.Millisecond }
 
 // under reports whether connect(2) has not returned.
 func (a *attempt) under() bool { return len(a.done) == 0 }
