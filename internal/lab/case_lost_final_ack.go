@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"net"
 
 	"finack/decode"
 	"finack/internal/privnet"
@@ -36,9 +37,8 @@ func lostFinalACK() *Scenario {
 
 // halfOpen connects the client to a port of the server, over a wire that loses
 // its ACKs.
-func (s *stage) halfOpen(what string, port int) (a *attempt, accept func() error, err error) {
-	ln, err := s.listen(s.server, port)
-	if err != nil {
+func (s *stage) halfOpen(what string, port int) (a *attempt, ln *net.TCPListener, err error) {
+	if ln, err = s.listen(s.server, port); err != nil {
 		return nil, nil, err
 	}
 	if a, err = s.dialing(port); err != nil {
@@ -48,23 +48,19 @@ func (s *stage) halfOpen(what string, port int) (a *attempt, accept func() error
 		return nil, nil, err
 	}
 	established := states{trace.Established, trace.Established} // taken as said
-	accept = func() error {
-		_, err := s.accept(ln)
-		return err
-	}
-	return a, accept, s.endsDiffer(what, a.pipe, established, states{trace.Established, trace.SynReceived})
+	return a, ln, s.endsDiffer(what, a.pipe, established, states{trace.Established, trace.SynReceived})
 }
 
 // silentClient has the client wait: the SYN-ACK comes again.
 func (s *stage) silentClient() error {
-	a, accept, err := s.halfOpen("silent: ACK lost", serverPort)
+	a, ln, err := s.halfOpen("silent: ACK lost", serverPort)
 	if err != nil {
 		return err
 	}
-	if err := s.wire.Lift(0); err != nil {
+	if err := s.liftWhenLost(0); err != nil {
 		return err
 	}
-	if err := accept(); err != nil {
+	if _, err := s.accept(ln); err != nil {
 		return err
 	}
 	s.expect("Silent", a.pipe, outcome{
@@ -83,7 +79,7 @@ func (s *stage) silentClient() error {
 
 // talkingClient has the client send at once.
 func (s *stage) talkingClient() error {
-	a, accept, err := s.halfOpen("talking: ACK lost", talkerPort)
+	a, ln, err := s.halfOpen("talking: ACK lost", talkerPort)
 	if err != nil {
 		return err
 	}
@@ -91,7 +87,7 @@ func (s *stage) talkingClient() error {
 	if err != nil {
 		return err
 	}
-	if err := accept(); err != nil {
+	if _, err := s.accept(ln); err != nil {
 		return err
 	}
 	s.say(fmt.Sprintf("accept(2) returned to the client that was silent when the SYN-ACK had come again, and to the one that sent %d bytes with these.", n))

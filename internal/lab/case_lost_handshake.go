@@ -59,7 +59,7 @@ func (s *stage) loseOnce(what string, server trace.State, seen string) error {
 		return err
 	}
 	s.say(seen)
-	if err := s.wire.Lift(0); err != nil {
+	if err := s.liftWhenLost(0); err != nil {
 		return err
 	}
 	if err := s.returned(a, 0); err != nil {
