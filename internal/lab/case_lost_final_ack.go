@@ -17,8 +17,8 @@ func lostFinalACK() *Scenario {
 		Name:  "lost-final-ack",
 		Title: "The ACK of the handshake is lost: only one end is open",
 		Life: "connect(2) has returned, accept(2) has not. A client that speaks first mends it with its first " +
-			"segment, as all but that first ACK carry the same ACK. Where the server speaks first (SSH, SMTP, MySQL) " +
-			"both wait, until the SYN-ACK comes again after 1 s.",
+			"segment, which has the same ACK. Where the server speaks first (SMTP, FTP, MySQL) both wait, until the " +
+			"SYN-ACK comes again after 1 s.",
 		Cure: "None is needed. SYN_RECEIVED that lasts (ss -tan state syn-recv) means that no ACK comes back: a " +
 			"client that is gone or whose address is forged, or a way on which the ACKs are dropped.",
 		wire: []privnet.Rule{
@@ -90,7 +90,7 @@ func (s *stage) talkingClient() error {
 	if _, err := s.accept(ln); err != nil {
 		return err
 	}
-	s.say(fmt.Sprintf("accept(2) returned to the client that was silent when the SYN-ACK had come again, and to the one that sent %d bytes with these.", n))
+	s.say(fmt.Sprintf("accept(2) returned: for the silent client when the SYN-ACK had come again, for the talking one with its %d bytes.", n))
 	s.expect("Talking", a.pipe, outcome{
 		handshake: trace.ThreeWay, teardown: trace.NoTeardown,
 		states: states{trace.Established, trace.Established},

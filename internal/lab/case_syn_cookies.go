@@ -15,7 +15,7 @@ func synCookies() *Scenario {
 		Life: "A flood of SYNs, or a burst of clients, fills the queue of half-open connections. The kernel then writes what " +
 			"it would remember into the number of its SYN-ACK, and learns of the connection from the ACK.",
 		Cure: "None for the flood: cookies are the cure (RFC 4987). Without one, raise the backlog of listen(2). If the " +
-			"client's ACK is lost and the server speaks first, the client waits for ever: nobody sends the SYN-ACK again.",
+			"client's ACK is lost and the server speaks first, the client waits until a timeout of its own: nobody sends the SYN-ACK again.",
 		wire: []privnet.Rule{{From: privnet.A, Flags: decode.ACK, Hold: true}}, // for a look at both ends before it comes
 		run: func(s *stage) error {
 			// 2: always, as with 1 (the default) when the queue is full.
