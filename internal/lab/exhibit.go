@@ -38,7 +38,7 @@ func (s *stage) ends(what string, p pipe, client, server trace.State) error {
 // prove it later.
 func (s *stage) endsDiffer(what string, p pipe, wire, inKernel states) error {
 	var gotWire, gotKernel states
-	err := await(s.ctx, stagePatience, func() error {
+	err := await(s.ctx, s.patience(), func() error {
 		gotWire = s.wireStates(p)
 		var err error
 		if gotKernel, err = s.kernelStates(p); err != nil {
@@ -165,7 +165,7 @@ func (s *stage) settled() error {
 	for i := range s.expected {
 		x := &s.expected[i]
 		var got states
-		err := s.rec.until(s.ctx, stagePatience, x.pipe.String(), func() bool {
+		err := s.rec.until(s.ctx, s.patience(), x.pipe.String(), func() bool {
 			events := s.of(x)
 			if len(events) == 0 {
 				return false

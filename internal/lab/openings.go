@@ -4,5 +4,15 @@ package lab
 func openings() []*Scenario {
 	return []*Scenario{
 		threeWay(),
+		refused(),
+		lostSYN(),
+		lostSYNACK(),
+		lostFinalACK(),
+		unansweredSYN(),
+		fastOpen(),
+		simultaneousOpen(),
+		backlogOverflow(),
+		synCookies(),
+		selfConnect(),
 	}
 }

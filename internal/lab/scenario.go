@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"finack/internal/privnet"
 	"finack/internal/render"
@@ -27,6 +28,7 @@ type Scenario struct {
 	routed netip.Prefix   // a network behind the client's host, for a peer by hand
 	onLo   bool           // the client's host talks to itself: its loopback is captured, not the wire
 	silent bool           // nothing is on the wire: there are no packets to show or to keep
+	wait   time.Duration  // for each thing that must come; 0: stagePatience
 	run    func(s *stage) error
 }
 

@@ -185,5 +185,5 @@ func (s *stage) events(p pipe) []trace.Event {
 
 // until waits until the capture shows something of a connection.
 func (s *stage) until(p pipe, what string, holds func([]trace.Event) bool) error {
-	return s.rec.until(s.ctx, stagePatience, what, func() bool { return holds(s.events(p)) })
+	return s.rec.until(s.ctx, s.patience(), what, func() bool { return holds(s.events(p)) })
 }

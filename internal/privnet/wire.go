@@ -35,7 +35,7 @@ type WireConfig struct {
 
 // Rule says what becomes of the frames that it matches. Of those, Nth and
 // Chance choose the ones that it acts on; on these it does all that is set, but
-// what it drops is only dropped.
+// what it drops is only dropped. It acts until it is lifted (Wire.Lift).
 type Rule struct {
 	From   Side   // the frames of the host at this end
 	Filter string // in tcpdump's language, pcap-filter(7); "": every frame
@@ -47,7 +47,10 @@ type Rule struct {
 	Chance float64 // where Nth is zero: act on so many of them, as 0.01, chosen at random; zero: on all
 	Seed   uint64  // of Chance: it and the number of frames that matched before decide, in every rule alike
 
-	Drop      bool          // lose it
+	Drop bool // lose it
+	// Hold holds it back until its rule is lifted, whatever other rules hold it,
+	// too. Only then is it delayed, and so on.
+	Hold      bool
 	Delay     time.Duration // hold it back; others overtake it, but not those held back as long
 	Duplicate bool          // let it arrive twice, one copy right behind the other
 	// Corrupt inverts the last bit of its last byte, which is payload if it has
@@ -68,7 +71,7 @@ const ReorderLimit = 100 * time.Millisecond
 // that it has acted on, each under all that was done to it. Reordered ones are
 // counted when they are held back, Delayed only without Reorder.
 type RuleStats struct {
-	Matched, Dropped, Delayed, Duplicated, Corrupted, Reordered uint64
+	Matched, Dropped, Held, Delayed, Duplicated, Corrupted, Reordered uint64
 }
 
 // WireStats counts what a wire has done since it was made.

@@ -42,6 +42,7 @@ type rule struct {
 	filter *bpf.VM
 	random *rand.Rand
 	stats  RuleStats
+	lifted bool
 }
 
 const (
@@ -207,6 +208,7 @@ type direction struct {
 	wire      *Wire
 	from      Side
 	in, out   *os.File
+	untilLift []held // in their order
 	delayed   []held // by due
 	reordered []held // in their order
 }
@@ -237,6 +239,12 @@ func (d *direction) forward() error {
 		if err := d.in.SetReadDeadline(d.deadline()); err != nil {
 			return err
 		}
+		// After that: a Lift from here on ends the Read.
+		if lifted, err := d.releaseLifted(); err != nil {
+			return err
+		} else if lifted {
+			continue
+		}
 		n, rerr := d.in.Read(buf)
 		now := time.Now()
 		if err := d.release(now); err != nil {
@@ -263,11 +271,37 @@ func (d *direction) take(frame []byte, now time.Time) error {
 	if f.corrupt {
 		corrupt(frame)
 	}
+	if f.holder != nil {
+		d.untilLift = append(d.untilLift, held{fate: f, frame: bytes.Clone(frame)})
+		return nil
+	}
+	return d.delay(f, now, frame)
+}
+
+// delay sends a frame, or has it wait until its time has come.
+func (d *direction) delay(f fate, now time.Time, frame []byte) error {
 	if f.delay > 0 {
 		d.delayed = hold(d.delayed, held{f, now.Add(f.delay), bytes.Clone(frame)})
 		return nil
 	}
 	return d.pass(f, now, frame)
+}
+
+// releaseLifted lets go of what was held back by a rule that has been lifted.
+func (d *direction) releaseLifted() (any bool, err error) {
+	for i := 0; i < len(d.untilLift); {
+		h := d.untilLift[i]
+		if !d.wire.lifted(h.holder) {
+			i++
+			continue
+		}
+		d.untilLift = slices.Delete(d.untilLift, i, i+1)
+		any = true
+		if err := d.delay(h.fate, time.Now(), h.frame); err != nil {
+			return any, err
+		}
+	}
+	return any, nil
 }
 
 // deadline is when the next frame that is held back is due; zero: none is.
@@ -367,6 +401,7 @@ func corrupt(frame []byte) {
 // fate is what the rules make of a frame.
 type fate struct {
 	drop, corrupt bool
+	holder        *rule // the first rule that holds it back until Lift
 	copies        int
 	delay         time.Duration
 	behind        uint64        // so many frames shall overtake it
@@ -379,7 +414,7 @@ func (w *Wire) judge(from Side, frame []byte) (f fate) {
 	defer w.mu.Unlock()
 	for i := range w.rules {
 		r := &w.rules[i]
-		if r.From != 0 && r.From != from {
+		if r.lifted || r.From != 0 && r.From != from {
 			continue
 		}
 		if n, err := r.filter.Run(frame); n == 0 || err != nil {
@@ -414,6 +449,10 @@ func (r *rule) act(f *fate) {
 		f.drop = true
 		return
 	}
+	if r.Hold && f.holder == nil {
+		r.stats.Held++
+		f.holder = r
+	}
 	if r.Duplicate {
 		r.stats.Duplicated++
 		f.copies++
@@ -431,6 +470,27 @@ func (r *rule) act(f *fate) {
 		r.stats.Delayed++
 		f.delay += r.Delay
 	}
+}
+
+// Lift ends a rule of the wire, by its index in WireConfig.Rules: frames that it
+// holds back pass, and from then on it is as if it were not there.
+func (w *Wire) Lift(rule int) error {
+	w.mu.Lock()
+	w.rules[rule].lifted = true
+	w.mu.Unlock()
+	for _, end := range w.ends {
+		if err := end.SetReadDeadline(time.Unix(0, 1)); err != nil { // long ago: it wakes the direction
+			return fmt.Errorf("private network: wire: lift rule %d: %w", rule, err)
+		}
+	}
+	return nil
+}
+
+// lifted reports whether a rule has been lifted.
+func (w *Wire) lifted(r *rule) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return r.lifted
 }
 
 // send sends a frame to the host at an end. It is counted before it can be

@@ -12,6 +12,9 @@ func NewWire(*WireConfig) (*Wire, error) { return nil, errNeedsLinux }
 // Stats returns an error: there is no wire without Linux.
 func (w *Wire) Stats() (WireStats, error) { return WireStats{}, errNeedsLinux }
 
+// Lift returns an error: there is no wire without Linux.
+func (w *Wire) Lift(int) error { return errNeedsLinux }
+
 // Close does nothing.
 func (w *Wire) Close() error { return nil }
 

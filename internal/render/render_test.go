@@ -122,6 +122,19 @@ func TestText(t *testing.T) {
 	}
 }
 
+// Of a socket that is connected to itself nothing is claimed that needs two ends.
+func TestOutcomeOfOneAddress(t *testing.T) {
+	addr := decode.EndpointOf(netip.MustParseAddrPort("127.0.0.1:7007"))
+	c := &trace.Conn{
+		Proto: decode.ProtoTCP, Client: addr, Server: addr, Handshake: trace.IncompleteHandshake,
+		Teardown: trace.Unacknowledged, Closer: trace.ClosedByClient,
+	}
+	got := string((&Text{}).AppendOutcome(nil, c))
+	if want := "one address at both ends, 0 s; client UNKNOWN, server UNKNOWN"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // With Verbose a connection's line is followed by its steps, with the
 // arithmetic of RFC 9293's figure 12 spelled out, and by the evidence.
 func TestSteps(t *testing.T) {

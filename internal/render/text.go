@@ -321,6 +321,8 @@ func (t *Text) AppendOutcome(dst []byte, c *trace.Conn) []byte {
 // appendOutcome appends who closed first and how, or how far the connection came.
 func appendOutcome(dst []byte, c *trace.Conn) []byte {
 	switch {
+	case c.Client == c.Server && c.Proto == decode.ProtoTCP:
+		return append(dst, "one address at both ends"...) // nothing tells whose segment is whose
 	case c.Handshake == trace.Refused:
 		return append(dst, "refused by server"...)
 	case c.WasReset:
