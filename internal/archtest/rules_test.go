@@ -14,7 +14,7 @@ import (
 var arrows = map[string][]string{
 	"cmd/finack":          {"*"},
 	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/byhand", "internal/craft", "internal/echo", "internal/fixture", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render", "internal/sockview"},
-	"internal/fixture":    {"capture", "decode", "trace", "internal/notation"},
+	"internal/fixture":    {"internal/craft", "capture", "decode", "trace", "internal/notation"},
 	"internal/pipeline":   {"capture", "decode", "trace", "internal/render"},
 	"internal/render":     {"decode", "trace"},
 	"internal/privnet":    {"capture", "decode", "internal/pcapfilter"},
