@@ -1,0 +1,9 @@
+package tracetest_test
+
+import (
+	"testing"
+
+	"finack/tracetest"
+)
+
+func TestMain(m *testing.M) { tracetest.Main(m) }
