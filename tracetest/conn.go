@@ -111,7 +111,7 @@ func (a *account) String() string { return string(a.appendTo(nil, -1)) }
 // of the capture, each the packet right after the one of the step before.
 //
 //	client > server SYN         a segment of that side, with exactly those flags
-//	server > client SYN,ACK     names: FIN SYN RST PSH ACK URG ECE CWR AE
+//	server > client SYN,ACK     names, also SYN+ACK: FIN SYN RST PSH ACK URG ECE CWR AE
 //	server > client S.          or tcpdump's letters: F S R P . U E W e
 //	client > server FIN,*       at least those flags; F* in letters
 //	client > server *           any packet

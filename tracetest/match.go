@@ -102,17 +102,18 @@ func (s *step) takeWhat(word string) (ok bool) {
 		return true
 	}
 	if word, s.more = strings.CutSuffix(word, "*"); s.more {
-		word = strings.TrimSuffix(word, ",")
+		word = strings.TrimRight(word, ",+")
 	}
 	s.flags, ok = parseFlags(word)
 	return ok
 }
 
-// parseFlags takes names with commas, or tcpdump's letters.
+// parseFlags takes names with commas or, as a ladder has them, plus signs; or
+// tcpdump's letters.
 func parseFlags(word string) (f decode.Flags, ok bool) {
 	const letters = "FSRP.UEWe" // in the order of the bits
-	names := true
-	for name := range strings.SplitSeq(word, ",") {
+	names := word != ""
+	for _, name := range strings.FieldsFunc(word, func(r rune) bool { return r == ',' || r == '+' }) {
 		bit := flagNamed(name)
 		f, names = f|bit, names && bit != 0
 	}

@@ -3,8 +3,11 @@ package tracetest_test
 import (
 	"io"
 	"net"
+	"strings"
 	"testing"
 
+	"finack/capture"
+	"finack/decode"
 	"finack/trace"
 	"finack/tracetest"
 )
@@ -125,4 +128,44 @@ func TestProxyForwardsHalfClose(t *testing.T) {
 			t.Errorf("%d bytes after the FIN, want 7", n)
 		}
 	}
+}
+
+// The assertions find what is wrong with the other kind, and show it.
+func TestProxyThatDoesNotForwardHalfCloseIsFound(t *testing.T) {
+	t.Parallel()
+	tr := tracetest.Start(t)
+	answer, proxy, server := through(t, false)
+	if answer != "" {
+		t.Errorf("the client got %q", answer)
+	}
+	front, back := tr.Conn(t, proxy), tr.Conn(t, server)
+	wantFailure(t, func(t testing.TB) { front.Match(t, "client > server FIN,* … server > client data") },
+		`want step 2 of 2, "server > client data", got no such packet after step 1`, "\n>> ", "FIN+ACK", "closed by client")
+	wantFailure(t, func(t testing.TB) { front.Bytes(t, 5, 7) },
+		"want 5 bytes from the client and 7 from the server, got 5 and 0")
+	wantFailure(t, func(t testing.TB) { back.Orderly(t) },
+		"want an orderly close, got RST from the client", "\n>> ")
+	text := failure(t, func(t testing.TB) { back.NoReset(t) })
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, ">>") != strings.Contains(line, "RST") && strings.Contains(line, "─▶") {
+			t.Errorf("want the RST marked, got\n%s", text)
+		}
+	}
+	if n := framesIn(t, captures(text)[0]); n < len(front.Frames())+len(back.Frames()) {
+		t.Errorf("%d frames in the capture, want those of both connections", n)
+	}
+}
+
+// framesIn returns how many frames a capture file has.
+func framesIn(t *testing.T, name string) (n int) {
+	t.Helper()
+	src, err := capture.OpenFile(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	for f := (decode.Frame{}); src.ReadFrame(&f) == nil; {
+		n++
+	}
+	return n
 }
