@@ -118,7 +118,7 @@ func parseFlags(word string) (f decode.Flags, ok bool) {
 		f, names = f|bit, names && bit != 0
 	}
 	if names {
-		return f, true
+		return f, f != 0
 	}
 	f = 0
 	for _, c := range word {
