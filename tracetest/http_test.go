@@ -129,16 +129,18 @@ func TestHTTPIdleTimeoutIsClosedByTheServer(t *testing.T) {
 	}
 }
 
-// A client that gives up closes its connection. The handler learns of it by its
+// A client that gives up, as after its Timeout, closes its connection. The handler learns of it by its
 // context; what the server still answers comes to a socket that is gone.
-func TestHTTPClientTimeoutEndsInAReset(t *testing.T) {
+func TestHTTPClientThatGivesUpEndsInAReset(t *testing.T) {
 	t.Parallel()
 	tr := tracetest.Start(t)
+	asked := make(chan bool, 1)
 	_, addr, client := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- true
 		<-r.Context().Done()
 		hello(w, r)
 	}, nil)
-	giveUp(t, client, addr)
+	giveUp(t, client, addr, asked)
 	c := tr.Conn(t, addr)
 	c.ClosedBy(t, trace.Client)
 	c.ResetBy(t, trace.Client)
@@ -147,25 +149,31 @@ func TestHTTPClientTimeoutEndsInAReset(t *testing.T) {
 }
 
 // A handler that aborts instead answers nothing: the close is an orderly one.
-func TestHTTPClientTimeoutOfAnAbortedHandlerIsOrderly(t *testing.T) {
+func TestHTTPClientThatGivesUpOnAnAbortedHandlerIsOrderly(t *testing.T) {
 	t.Parallel()
 	tr := tracetest.Start(t)
+	asked := make(chan bool, 1)
 	_, addr, client := serveHTTP(t, func(_ http.ResponseWriter, r *http.Request) {
+		asked <- true
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	}, nil)
-	giveUp(t, client, addr)
+	giveUp(t, client, addr, asked)
 	c := tr.Conn(t, addr)
 	c.ClosedBy(t, trace.Client)
 	c.Orderly(t)
 	c.NoMatch(t, `server > client data`)
 }
 
-// giveUp asks a handler that waits until its client is gone.
-func giveUp(t *testing.T, client *http.Client, addr string) {
+// giveUp asks a handler and gives up when it is at it, as a timeout would.
+func giveUp(t *testing.T, client *http.Client, addr string, asked <-chan bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	go func() {
+		<-asked
+		cancel()
+	}()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr, nil)
 	if err != nil {
 		t.Fatal(err)
