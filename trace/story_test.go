@@ -299,7 +299,7 @@ func parseOptions(text string, seg *decode.Segment) error {
 			seg.Opts, seg.WScale = seg.Opts|decode.OptWScale, uint8(n)
 		case "sackOK":
 			seg.Opts |= decode.OptSACKPermitted
-		case "fastopen":
+		case "FO":
 			seg.Opts |= decode.OptFastOpen
 		default:
 			return fmt.Errorf("unknown option %q", o)

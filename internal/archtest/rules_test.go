@@ -15,6 +15,7 @@ var arrows = map[string][]string{
 	"cmd/finack":          {"*"},
 	"tracetest":           {"capture", "decode", "raw", "trace", "internal/pipeline", "internal/privnet", "internal/render"}, // raw: marks how far a capture has come
 	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/byhand", "internal/craft", "internal/echo", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render", "internal/sockview"},
+	"internal/fixture":    {"capture", "decode", "trace", "internal/notation"},
 	"internal/pipeline":   {"capture", "decode", "trace", "internal/render"},
 	"internal/render":     {"decode", "trace"},
 	"internal/privnet":    {"capture", "decode", "internal/pcapfilter"},
@@ -25,6 +26,7 @@ var arrows = map[string][]string{
 	"internal/pcapfilter": {},
 	"internal/echo":       {"trace"}, // its Distribution
 	"internal/craft":      {"decode"},
+	"internal/notation":   {"decode", "internal/craft"},
 	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"},                               // trace: the states' names
 	"internal/kernel":     {"trace"},                                                                  // the states' names
 	"internal/probe":      {"capture", "decode", "raw", "trace", "internal/craft", "internal/render"}, // sends crafted packets and pairs them with their answers
@@ -170,7 +172,7 @@ var rules = []rule{
 // clockless reports whether f must do without a clock.
 func clockless(f *file) bool {
 	switch f.pkg {
-	case "raw", "decode", "trace", "internal/render", "internal/fixture", "internal/pcapfilter", "internal/craft":
+	case "raw", "decode", "trace", "internal/render", "internal/fixture", "internal/pcapfilter", "internal/craft", "internal/notation":
 		return true
 	case "internal/byhand": // but for what is live
 		return !strings.HasPrefix(f.name, "host") && !strings.HasPrefix(f.name, "conn")

@@ -33,6 +33,7 @@ const (
 type IP struct {
 	Src, Dst  netip.Addr
 	TTL       uint8  // time to live, hop limit; zero: 64
+	ZeroTTL   bool   // TTL's zero is meant
 	TOS       uint8  // DSCP and ECN: type of service, traffic class
 	ID        uint16 // identification; IPv4 only
 	DF        bool   // don't fragment; IPv4 only
@@ -47,7 +48,9 @@ type TCP struct {
 	Flags            decode.Flags
 	Window           uint16 // as sent, before scaling
 	Urgent           uint16
+	Reserved         uint8 // the three bits between the data offset and AE
 	Options          Options
+	Tail             string // bytes behind the options, for what no option can say
 	Sum              Sum
 }
 
@@ -55,6 +58,14 @@ type TCP struct {
 type UDP struct {
 	SrcPort, DstPort uint16
 	Sum              Sum
+}
+
+// ICMP is the header of an ICMP or ICMPv6 message (RFC 792, RFC 4443 section
+// 2.1); which of the two the addresses decide.
+type ICMP struct {
+	Type, Code uint8
+	Rest       uint32 // the four bytes behind the checksum
+	Sum        Sum
 }
 
 // Echo is the header of an ICMP or ICMPv6 echo message (RFC 792, RFC 4443
@@ -87,7 +98,7 @@ var (
 
 // AppendTCP appends a TCP segment.
 func AppendTCP(dst []byte, ip *IP, tcp *TCP, payload []byte) ([]byte, error) {
-	opts := tcp.Options.size()
+	opts := tcp.Options.size() + len(tcp.Tail)
 	if opts > maxOptions {
 		return dst, fmt.Errorf("%w: %d", ErrOptions, opts)
 	}
@@ -101,11 +112,11 @@ func AppendTCP(dst []byte, ip *IP, tcp *TCP, payload []byte) ([]byte, error) {
 	b = binary.BigEndian.AppendUint16(b, tcp.DstPort)
 	b = binary.BigEndian.AppendUint32(b, tcp.Seq)
 	b = binary.BigEndian.AppendUint32(b, tcp.Ack)
-	b = binary.BigEndian.AppendUint16(b, uint16(offset/4)<<12|uint16(tcp.Flags)&flagBits)
+	b = binary.BigEndian.AppendUint16(b, uint16(offset/4)<<12|uint16(tcp.Reserved&7)<<9|uint16(tcp.Flags)&flagBits)
 	b = binary.BigEndian.AppendUint16(b, tcp.Window)
 	b = append(b, 0, 0)
 	b = binary.BigEndian.AppendUint16(b, tcp.Urgent)
-	b = tcp.Options.appendWire(b)
+	b = append(tcp.Options.appendWire(b), tcp.Tail...)
 	for len(b) < start+offset {
 		b = append(b, byte(EndOfOptions))
 	}
@@ -141,36 +152,45 @@ func AppendUDP(dst []byte, ip *IP, udp *UDP, payload []byte) ([]byte, error) {
 
 const udpHeader = 8
 
-// AppendEcho appends an ICMP echo message with data.
-func AppendEcho(dst []byte, ip *IP, echo *Echo, data []byte) ([]byte, error) {
-	proto, kind := protoICMP, byte(8)
-	switch {
-	case ip.Src.Is6() && echo.Reply:
-		proto, kind = protoICMPv6, 129
-	case ip.Src.Is6():
-		proto, kind = protoICMPv6, 128
-	case echo.Reply:
-		kind = 0
+// AppendICMP appends an ICMP or ICMPv6 message. The data of an error is the
+// packet that it quotes, as far as it does.
+func AppendICMP(dst []byte, ip *IP, icmp *ICMP, data []byte) ([]byte, error) {
+	proto := protoICMP
+	if ip.Src.Is6() {
+		proto = protoICMPv6
 	}
-	n := echoHeader + len(data)
+	n := icmpHeader + len(data)
 	b, err := appendIP(dst, ip, proto, n)
 	if err != nil {
 		return dst, err
 	}
 	start := len(b)
-	b = append(b, kind, 0, 0, 0)
-	b = binary.BigEndian.AppendUint16(b, echo.ID)
-	b = binary.BigEndian.AppendUint16(b, echo.Seq)
+	b = append(b, icmp.Type, icmp.Code, 0, 0)
+	b = binary.BigEndian.AppendUint32(b, icmp.Rest)
 	b = append(b, data...)
 	pseudo := uint32(0) // ICMP has no pseudo-header, ICMPv6 has (RFC 4443 section 2.3)
 	if proto == protoICMPv6 {
 		pseudo = pseudoSum(ip, proto, n)
 	}
-	putSum(b[start:], 2, pseudo, echo.Sum)
+	putSum(b[start:], 2, pseudo, icmp.Sum)
 	return b, nil
 }
 
-const echoHeader = 8
+const icmpHeader = 8
+
+// AppendEcho appends an ICMP echo message with data.
+func AppendEcho(dst []byte, ip *IP, echo *Echo, data []byte) ([]byte, error) {
+	m := ICMP{Type: 8, Rest: uint32(echo.ID)<<16 | uint32(echo.Seq), Sum: echo.Sum}
+	switch {
+	case ip.Src.Is6() && echo.Reply:
+		m.Type = 129
+	case ip.Src.Is6():
+		m.Type = 128
+	case echo.Reply:
+		m.Type = 0
+	}
+	return AppendICMP(dst, ip, &m, data)
+}
 
 // AppendIP appends a packet of any protocol, a number of the IANA's registry,
 // with a payload that is taken as it is.
@@ -185,7 +205,7 @@ func AppendIP(dst []byte, ip *IP, protocol uint8, payload []byte) ([]byte, error
 // appendIP appends an IP header for n bytes of protocol.
 func appendIP(b []byte, ip *IP, protocol uint8, n int) ([]byte, error) {
 	ttl := ip.TTL
-	if ttl == 0 {
+	if ttl == 0 && !ip.ZeroTTL {
 		ttl = defaultTTL
 	}
 	switch {

@@ -255,9 +255,9 @@ func (w *walker) transport(protocol uint8) {
 		w.tcp()
 	case protocol == protoUDP && n >= udpHeader:
 		w.udp()
-	case protocol == protoICMP && n >= echoHeader:
+	case protocol == protoICMP && n >= icmpHeader:
 		w.icmp(0, 8, 0)
-	case protocol == protoICMPv6 && n >= echoHeader:
+	case protocol == protoICMPv6 && n >= icmpHeader:
 		w.icmp(w.pseudo+uint32(protocol)+uint32(n), 128, 129)
 	}
 	w.rest("payload")

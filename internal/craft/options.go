@@ -72,6 +72,30 @@ func (o Options) appendWire(b []byte) []byte {
 	return b
 }
 
+// ReadOptions takes apart b, what lies between a TCP header's first 20 bytes and
+// its end. The tail is what no option can say: what follows EndOfOptions, or
+// begins with an option of an impossible length.
+func ReadOptions(b []byte) (opts Options, tail string) {
+	for len(b) > 0 {
+		kind, n := OptionKind(b[0]), 1
+		if kind > NoOperation {
+			if len(b) < 2 || b[1] < 2 || int(b[1]) > len(b) {
+				break
+			}
+			n = int(b[1])
+		}
+		opt := Option{Kind: kind}
+		if n > 2 {
+			opt.Data = string(b[2:n])
+		}
+		opts, b = append(opts, opt), b[n:]
+		if kind == EndOfOptions {
+			break
+		}
+	}
+	return opts, string(b)
+}
+
 // String returns the options as ParseOptions reads them:
 // "mss 1460,sackOK,TS val 7 ecr 0,nop,wscale 7".
 func (o Options) String() string {
