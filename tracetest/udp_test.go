@@ -20,6 +20,18 @@ func listenUDP(t *testing.T) *net.UDPConn {
 	return c
 }
 
+// answer sends each datagram back, until the socket is closed.
+func answer(c *net.UDPConn) {
+	b := make([]byte, 64)
+	for {
+		n, from, err := c.ReadFromUDP(b)
+		if err != nil {
+			return
+		}
+		_, _ = c.WriteToUDP(b[:n], from)
+	}
+}
+
 // ask sends each text from a socket of its own and waits for the answer.
 func ask(t *testing.T, server net.Addr, texts ...string) {
 	t.Helper()
@@ -42,16 +54,7 @@ func TestUDPServerAnswersEachDatagram(t *testing.T) {
 	t.Parallel()
 	tr := tracetest.Start(t)
 	server := listenUDP(t)
-	go func() {
-		b := make([]byte, 64)
-		for {
-			n, from, err := server.ReadFromUDP(b)
-			if err != nil {
-				return
-			}
-			_, _ = server.WriteToUDP(b[:n], from)
-		}
-	}()
+	go answer(server)
 	ask(t, server.LocalAddr(), "one", "three")
 	f := tr.Flow(t, server.LocalAddr().String())
 	f.Datagrams(t, 2, 2)
