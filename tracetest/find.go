@@ -49,10 +49,10 @@ func (tr *Trace) Conns(t testing.TB, server string, n int) []*Conn {
 	}
 	err := tr.sync(t)
 	if err == nil {
-		err = tr.until(t, enough)
+		err = tr.until(t, enough, nil)
 	}
 	if err != nil || len(found) != n {
-		tr.giveUp(t, fmt.Sprintf("want %d connections to %s that are over, got %d", n, server, len(found)), err, found...)
+		tr.giveUp(t, fmt.Sprintf("connections to %s: want %d, each over, got %d", server, n, len(found)), err, found...)
 	}
 	conns := make([]*Conn, len(found))
 	for i, id := range found {
@@ -131,7 +131,7 @@ func (tr *Trace) await(t testing.TB, m match, holds func(*story) bool) (id uint6
 			}
 		}
 		return id != 0 && holds(tr.conns[id])
-	})
+	}, nil)
 	return id, err
 }
 

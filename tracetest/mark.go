@@ -24,6 +24,10 @@ const etherMark = 0x88b5
 // the trace: the kernel hands over what it has captured within a few milliseconds.
 const settle = 20 * time.Millisecond
 
+// again is after what time a mark is sent again: a capture that loses frames may
+// lose one, too.
+const again = 100 * time.Millisecond
+
 // marker sends frames by which a trace knows how far it has read. It marks
 // loopback and what is in a private network, never a real link.
 type marker struct {
@@ -148,15 +152,12 @@ func (s *tap) ReadFrame(f *decode.Frame) error {
 func (tr *Trace) sync(t testing.TB) error {
 	t.Helper()
 	if tr.marker.conn == nil {
-		select {
-		case <-time.After(settle):
-		case <-tr.done:
-		}
+		tr.ended(settle)
 		return nil
 	}
 	n, err := tr.marker.next()
 	if err != nil {
 		return err
 	}
-	return tr.until(t, func() bool { return tr.marks >= n })
+	return tr.until(t, func() bool { return tr.marks >= n }, func() { _, _ = tr.marker.next() })
 }

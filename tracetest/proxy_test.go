@@ -27,7 +27,7 @@ func listen(t *testing.T) *net.TCPListener {
 
 func dial(t *testing.T, addr net.Addr) *net.TCPConn {
 	t.Helper()
-	c, err := net.Dial("tcp4", addr.String())
+	c, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -114,9 +114,12 @@ func (tr *Trace) run(ctx context.Context, live *capture.Live) {
 		Tracker: &trace.Config{All: true},
 		Events:  func(events []trace.Event) { tr.add(&tap.frame, events) },
 	})
+	var closing sync.WaitGroup
+	closing.Go(tr.marker.close) // the kernel takes its time over either
 	if err := live.Close(); tr.err == nil {
 		tr.err = err
 	}
+	closing.Wait()
 }
 
 // add keeps a frame and the events that it led to; the frame is copied.
@@ -187,17 +190,12 @@ func (tr *Trace) change() {
 // stop ends the capture and fails the test if it was not whole.
 func (tr *Trace) stop(t testing.TB) {
 	t.Helper()
-	if tr.marker.last() != nil {
-		tr.cancel() // which takes longer: the capture is read for a while
+	deadline := time.Now().Add(tr.cfg.Patience)
+	for tr.marker.last() == nil && !tr.ended(again) && time.Now().Before(deadline) {
+		continue // the mark was lost
 	}
-	select {
-	case <-tr.done:
-	case <-time.After(tr.cfg.Patience):
-		tr.cancel()
-		<-tr.done
-	}
-	tr.cancel()
-	tr.marker.close()
+	tr.cancel() // where it was not read; that takes longer
+	<-tr.done
 	if tr.err != nil {
 		t.Errorf("tracetest: capture on %s: %v", tr.cfg.Interface, tr.err)
 	}
@@ -212,14 +210,26 @@ func (tr *Trace) stop(t testing.TB) {
 	}
 }
 
+// ended reports whether the capture ends within a time.
+func (tr *Trace) ended(within time.Duration) bool {
+	select {
+	case <-tr.done:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
 // until waits until holds, which is asked with the trace locked whenever
-// something has come. It reports how long it has waited in vain, or why the
-// capture has ended.
-func (tr *Trace) until(t testing.TB, holds func() bool) error {
+// something has come, and calls nudge now and then, if that is not nil. It reports
+// how long it has waited in vain, or why the capture has ended.
+func (tr *Trace) until(t testing.TB, holds func() bool, nudge func()) error {
 	t.Helper()
 	limit := patience(t, tr.cfg.Patience)
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
+	tick := time.NewTicker(again)
+	defer tick.Stop()
 	for {
 		tr.mu.Lock()
 		ok, changed := holds(), tr.changed
@@ -231,6 +241,10 @@ func (tr *Trace) until(t testing.TB, holds func() bool) error {
 		case <-changed:
 		case <-tr.done:
 			return fmt.Errorf("the capture on %s had ended before: %v", tr.cfg.Interface, tr.err)
+		case <-tick.C:
+			if nudge != nil {
+				nudge()
+			}
 		case <-timeout.C:
 			return fmt.Errorf("in %v", limit.Round(time.Millisecond))
 		}

@@ -71,7 +71,7 @@ func TestConnectionsAreFoundByTheirAddresses(t *testing.T) {
 	quick := tracetest.StartOn(t, &tracetest.Config{Patience: time.Millisecond})
 	wantFailure(t, func(t testing.TB) { quick.Conn(t, before.Addr().String()) },
 		"want a connection to "+before.Addr().String()+", none began in 1ms")
-	wantFailure(t, func(t testing.TB) { tr.Conns(t, addr, 1) }, "want 1 connections to "+addr+" that are over, got 2", first, second)
+	wantFailure(t, func(t testing.TB) { tr.Conns(t, addr, 1) }, "connections to "+addr+": want 1, each over, got 2", first, second)
 	for _, bad := range []string{"", "127.0.0.1", "example.com:80", "127.0.0.1:http", "localhost:99999"} {
 		wantFailure(t, func(t testing.TB) { tr.Conn(t, bad) }, fmt.Sprintf("%q: want an address and a port", bad))
 	}
@@ -105,7 +105,7 @@ func TestAConnectionThatDoesNotEndIsShown(t *testing.T) {
 		"want a connection to "+addr+" to end, it did not in 30ms", "FIN_WAIT_2", "half-closed by client", "server CLOSE_WAIT")
 	wantFailure(t, func(t testing.TB) { tr.Until(t, addr, "client > server FIN,ACK … server > client FIN,ACK") },
 		`want step 2 of 2, "server > client FIN,ACK", got no such packet after step 1 in 30ms`, "\n>> ")
-	wantFailure(t, func(t testing.TB) { tr.Conns(t, addr, 1) }, "want 1 connections to "+addr+" that are over, got 1 in 30ms")
+	wantFailure(t, func(t testing.TB) { tr.Conns(t, addr, 1) }, "connections to "+addr+": want 1, each over, got 1 in 30ms")
 }
 
 func TestFilterChoosesWhatIsCaptured(t *testing.T) {
@@ -136,6 +136,22 @@ func TestConfigThatCannotBe(t *testing.T) {
 	wantFailure(t, func(t testing.TB) { tracetest.StartOn(t, &tracetest.Config{Interface: "nowhere0"}) },
 		"open live nowhere0: no such interface")
 	wantFailure(t, func(t testing.TB) { tracetest.StartOn(t, &tracetest.Config{Filter: "tcp prot 80"}) }, "prot")
+}
+
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	tr := tracetest.Start(t)
+	ln, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	echoOnce(t, ln.(*net.TCPListener), "six")
+	for _, addr := range []string{ln.Addr().String(), strings.Replace(ln.Addr().String(), "[::1]", "localhost", 1)} {
+		c := tr.Conn(t, addr)
+		c.Bytes(t, 3, 3)
+		c.Orderly(t)
+	}
 }
 
 // A payload longer than what is kept of a frame is cut there; its length is not.
