@@ -8,8 +8,8 @@ import (
 )
 
 // ClosedBy fails the test unless that side closed first: the FIN of the other
-// side acknowledges its FIN, or is missing. Both did, and neither, where the FINs
-// crossed: TeardownIs with trace.SimultaneousClose.
+// side acknowledges its FIN, or is missing. Where the FINs crossed nobody was the
+// first: TeardownIs with trace.SimultaneousClose.
 func (c *Conn) ClosedBy(t testing.TB, side trace.Side) {
 	t.Helper()
 	want := [...]trace.Closer{trace.ClosedByClient, trace.ClosedByServer}[side]

@@ -24,7 +24,8 @@
 // Conn, Conns, Until and Flow first wait until the trace has seen every packet
 // that was on the wire when they were called, so a test need not wait itself:
 // whatever it has done or received by then is there. What they return is an
-// account of that moment and does not change. Connections that began before
+// account of that moment and does not change: a segment that comes after the end
+// of a connection, as a FIN again whose ACK was lost, is not in it. Connections that began before
 // Start do not exist for them.
 //
 // # Three steps or four
@@ -35,6 +36,23 @@
 // load of the machine. Orderly accepts both (and a simultaneous close): FINs
 // both ways, both acknowledged, no RST. Use FourStep where the other side is
 // known to take its time, ThreeStep hardly ever.
+//
+// # Two hosts and a bad wire
+//
+// On loopback nothing is lost. NewWire makes two hosts and a wire between them
+// that loses, delays, duplicates or reorders what its rules say:
+//
+//	w := tracetest.NewWire(t, tracetest.Rule{
+//		From: tracetest.A, Filter: "tcp[tcpflags] & tcp-push != 0", Nth: 1, Drop: true,
+//	})
+//	tr := tracetest.StartOn(t, &tracetest.Config{Interface: w.A.Interface})
+//	ln, err := w.B.Listen("tcp", "10.9.0.2:8080")
+//	c, err := w.A.DialContext(ctx, "tcp", "10.9.0.2:8080")
+//
+// # Golden files
+//
+// Golden keeps a connection as text in testdata, and says later what differs in
+// meaning.
 //
 // # When an assertion fails
 //

@@ -79,10 +79,17 @@ func StartOn(t testing.TB, cfg *Config) *Trace {
 	}
 	tr.cfg.defaults()
 	tr.marker = openMarker(tr.cfg.Interface)
+	opened := false
+	defer func() { // openLive ends the test where it fails
+		if !opened {
+			tr.marker.close()
+		}
+	}()
 	live := openLive(t, &capture.LiveConfig{
 		Interface: tr.cfg.Interface, Filter: tr.marker.filter(tr.cfg.Filter),
 		Snaplen: tr.cfg.Snaplen, Buffer: ringSize,
 	})
+	opened = true
 	var ctx context.Context
 	ctx, tr.cancel = context.WithCancel(context.Background())
 	go tr.run(ctx, live)

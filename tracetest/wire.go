@@ -11,8 +11,18 @@ import (
 	"finack/internal/privnet"
 )
 
-// Rule says what a wire does to the frames that it matches: lose, delay,
-// duplicate, reorder or damage them.
+// Rule says what a wire does to the frames that it matches. Its fields:
+//
+//	From      Side           those of the host at A or B; zero: of both
+//	Filter    string         in tcpdump's language, as "tcp[tcpflags] & tcp-syn != 0"; "": every frame
+//	Nth       uint64         of these only that one, counted from 1; zero: all
+//	Chance    float64        where Nth is zero: only so many, as 0.01, chosen by Seed; zero: all
+//	Seed      uint64         the same seed chooses the same frames
+//	Drop      bool           lose it
+//	Delay     time.Duration  hold it back
+//	Duplicate bool           let it arrive twice
+//	Corrupt   bool           damage it, so that its receiver drops it
+//	Reorder   uint64         let so many later ones overtake it
 type Rule = privnet.Rule
 
 // WireStats counts what a wire has done, in Rules what each rule has.
