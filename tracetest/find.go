@@ -49,7 +49,7 @@ func (tr *Trace) Conns(t testing.TB, server string, n int) []*Conn {
 	}
 	err := tr.sync(t)
 	if err == nil {
-		err = tr.until(t, enough, nil)
+		err = tr.until(t, tr.cfg.Patience, enough, nil)
 	}
 	if err != nil || len(found) != n {
 		tr.giveUp(t, fmt.Sprintf("connections to %s: want %d, each over, got %d", server, n, len(found)), err, found...)
@@ -124,7 +124,7 @@ func (tr *Trace) await(t testing.TB, m match, holds func(*story) bool) (id uint6
 	if err := tr.sync(t); err != nil {
 		return 0, err
 	}
-	err = tr.until(t, func() bool {
+	err = tr.until(t, tr.cfg.Patience, func() bool {
 		if id == 0 {
 			if found := tr.find(m); len(found) > 0 {
 				id = found[len(found)-1]

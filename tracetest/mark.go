@@ -28,6 +28,10 @@ const settle = 20 * time.Millisecond
 // lose one, too.
 const again = 100 * time.Millisecond
 
+// delivery is how long a packet may take from the wire to the trace, on a busy
+// machine.
+const delivery = 10 * time.Second
+
 // marker sends frames by which a trace knows how far it has read. It marks
 // loopback and what is in a private network, never a real link.
 type marker struct {
@@ -159,5 +163,5 @@ func (tr *Trace) sync(t testing.TB) error {
 	if err != nil {
 		return err
 	}
-	return tr.until(t, func() bool { return tr.marks >= n }, func() { _, _ = tr.marker.next() })
+	return tr.until(t, delivery, func() bool { return tr.marks >= n }, func() { _, _ = tr.marker.next() })
 }

@@ -1,6 +1,7 @@
 package tracetest_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -14,9 +15,9 @@ import (
 // The module in testdata/outside uses this one as any other would.
 const outside = "testdata/outside"
 
-// goTool returns a command of the go tool in that module. Its go.mod may lag
-// behind this module's dependencies: it is completed in a copy, with what this
-// module's go.sum has.
+// goTool returns a command of the go tool in that module. Its go.mod and go.sum
+// may lag behind this module's dependencies, and there may be no network to
+// complete them: the command has others, with all that this module has.
 func goTool(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := exec.LookPath("go")
@@ -24,10 +25,14 @@ func goTool(t *testing.T, args ...string) *exec.Cmd {
 		t.Skipf("no go command: %v", err)
 	}
 	dir := t.TempDir()
-	for from, to := range map[string]string{outside + "/go.mod": "go.mod", "../go.sum": "go.sum"} {
-		b, err := os.ReadFile(from)
+	for _, name := range []string{"go.mod", "go.sum"} {
+		b, err := os.ReadFile("../" + name)
+		if name == "go.mod" {
+			b = bytes.Replace(b, []byte("module finack"), []byte("module example.com/outside"), 1)
+			b = append(b, "require finack v0.0.0\nreplace finack => ../../..\n"...)
+		}
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, to), b, 0o600)
+			err = os.WriteFile(filepath.Join(dir, name), b, 0o600)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -21,8 +21,8 @@ type Config struct {
 	// Filter is an expression in tcpdump's language, pcap-filter(7). Parallel
 	// tests that send much are best kept out of each other's traces: "port 8080".
 	Filter string
-	// Patience is how long a method waits for what must come, at most; and never
-	// past the test's own deadline. Default 10 s.
+	// Patience is how long a method waits for what is not on the wire yet, at
+	// most; and never past the test's own deadline. Default 10 s.
 	Patience time.Duration
 	// Snaplen is how many bytes of a frame are kept, at most. Default 2048: all
 	// of a frame on Ethernet, and the headers of one of 64 KiB on lo.
@@ -197,7 +197,7 @@ func (tr *Trace) change() {
 // stop ends the capture and fails the test if it was not whole.
 func (tr *Trace) stop(t testing.TB) {
 	t.Helper()
-	deadline := time.Now().Add(tr.cfg.Patience)
+	deadline := time.Now().Add(delivery)
 	for tr.marker.last() == nil && !tr.ended(again) && time.Now().Before(deadline) {
 		continue // the mark was lost
 	}
@@ -230,9 +230,9 @@ func (tr *Trace) ended(within time.Duration) bool {
 // until waits until holds, which is asked with the trace locked whenever
 // something has come, and calls nudge now and then, if that is not nil. It reports
 // how long it has waited in vain, or why the capture has ended.
-func (tr *Trace) until(t testing.TB, holds func() bool, nudge func()) error {
+func (tr *Trace) until(t testing.TB, limit time.Duration, holds func() bool, nudge func()) error {
 	t.Helper()
-	limit := patience(t, tr.cfg.Patience)
+	limit = patience(t, limit)
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	tick := time.NewTicker(again)

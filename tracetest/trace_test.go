@@ -95,12 +95,14 @@ func TestWhatBeganBeforeStartIsNotThere(t *testing.T) {
 
 func TestAConnectionThatDoesNotEndIsShown(t *testing.T) {
 	t.Parallel()
+	patient := tracetest.Start(t)
 	tr := tracetest.StartOn(t, &tracetest.Config{Patience: 30 * time.Millisecond})
 	client, server := pair(t)
 	if err := client.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
 	addr := server.LocalAddr().String()
+	patient.Until(t, addr, "client > server FIN,ACK … server > client ACK")
 	wantFailure(t, func(t testing.TB) { tr.Conn(t, addr) },
 		"want a connection to "+addr+" to end, it did not in 30ms", "FIN_WAIT_2", "half-closed by client", "server CLOSE_WAIT")
 	wantFailure(t, func(t testing.TB) { tr.Until(t, addr, "client > server FIN,ACK … server > client FIN,ACK") },
