@@ -116,7 +116,6 @@ func TestProxyForwardsHalfClose(t *testing.T) {
 		c.HalfClosed(t, trace.Client)
 		c.FourStep(t)
 		c.Orderly(t)
-		c.NoRetransmits(t)
 		c.Bytes(t, 5, 7)
 		c.Match(t, `
 			client > server FIN,*
