@@ -108,6 +108,7 @@ type Segment struct {
 	WScale uint8  // shift count, RFC 7323
 	TSVal  uint32 // timestamps option, RFC 7323
 	TSEcr  uint32
+	SACK   [2]uint32 // the first block's edges, RFC 2018; of what came twice where it is below Ack, RFC 2883
 }
 
 // Options tells which TCP options a segment carries.

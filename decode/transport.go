@@ -161,6 +161,7 @@ func (s *Segment) readOptions(opts []layers.TCPOption) {
 		case layers.TCPOptionKindSACK:
 			if len(data) > 0 && len(data)%8 == 0 {
 				s.Opts |= OptSACK
+				s.SACK = [2]uint32{binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[4:])}
 			}
 		case kindMPTCP:
 			s.Opts |= OptMPTCP

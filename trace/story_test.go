@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,27 +16,14 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"finack/decode"
+	"finack/internal/notation"
 )
 
 // A story is a txtar file of testdata: prose that says what happens and which
 // rule leaves which states, then the segments in packetdrill's notation, the
 // events that they cause, and the verdict. FINACK_UPDATE=1 rewrites the events;
 // the verdict is written by hand and never rewritten.
-//
-// Segments are one a line, numbers relative to the sender's ISN:
-//
-//	client 10.0.0.1:40000 isn 1000     an end and where its numbers begin
-//	0.000 client > server S 0:0(0) win 65535 <mss 1460,wscale 7>
-//	+0.010 server > client F. 303:303(0) ack 104 win 512
-//	+0.001 client > server udp (5)
-//	+0.001 server > client icmp unreachable port, quoting udp client > server
-//	+0.001 client > server echo request id 7 (56)
-//	advance 60s
-//
-// Times are seconds, absolute or, with a plus, after the line before. Flags are
-// those of tcpdump (F S R P . U W E). The sequence numbers are packetdrill's:
-// SYN and FIN are not counted in them. The window is 512 unless "win" gives it. Each frame has an IP ID of its own unless
-// "ipid N" gives one. "badsum" marks a wrong checksum.
+// The format is in internal/fixture/FORMAT.md.
 type story struct {
 	name    string
 	archive *txtar.Archive
@@ -52,26 +38,18 @@ type storyLine struct {
 }
 
 // storyStart keeps the stamps away from zero.
-const storyStart = decode.Timestamp(1_700_000_000 * int64(time.Second))
-
-// storyEnds are the ends that every story knows.
-func storyEnds() map[string]*storyEnd {
-	return map[string]*storyEnd{
-		"client": {decode.EndpointOf(netip.MustParseAddrPort("10.0.0.1:40000")), 4_294_967_000}, // wraps soon
-		"server": {decode.EndpointOf(netip.MustParseAddrPort("10.0.0.2:80")), 5_000},
-	}
-}
-
-type storyEnd struct {
-	decode.Endpoint
-	isn uint32
-}
+const storyStart = notation.Start
 
 func readStory(path string) (*story, error) {
 	a, err := txtar.ParseFile(path)
 	if err != nil {
 		return nil, err
 	}
+	return newStory(path, a)
+}
+
+func newStory(path string, a *txtar.Archive) (*story, error) {
+	var err error
 	s := &story{name: strings.TrimSuffix(filepath.Base(path), ".txtar"), archive: a, config: Config{All: true}}
 	for _, f := range a.Files {
 		switch f.Name {
@@ -123,209 +101,19 @@ func (s *story) parseConfig(text string) error {
 }
 
 func (s *story) parseSegments(text string) error {
-	ends := storyEnds()
-	now := storyStart
-	ipid := uint32(100)
-	for line := range strings.Lines(text) {
-		line, _, _ = strings.Cut(line, "#")
-		f := strings.Fields(line)
-		if len(f) == 0 {
-			continue
-		}
-		l := storyLine{}
-		var err error
-		switch {
-		case f[0] == "advance":
-			var d time.Duration
-			d, err = time.ParseDuration(f[1])
-			now = now.Add(d)
-			l.advance, l.time = true, now
-		case f[0][0] != '+' && (f[0][0] < '0' || f[0][0] > '9'):
-			if err := declare(ends, f); err != nil {
-				return fmt.Errorf("%q: %w", line, err)
+	lines, err := notation.Parse(text)
+	if err != nil {
+		return err
+	}
+	var dec decode.Decoder
+	for i := range lines {
+		l := storyLine{advance: lines[i].Advance, time: lines[i].Time}
+		if !l.advance {
+			if err := dec.Decode(&lines[i].Frame, &l.packet); err != nil {
+				return fmt.Errorf("line %d: %w", lines[i].N, err)
 			}
-			continue
-		default:
-			var sec float64
-			sec, err = strconv.ParseFloat(f[0], 64)
-			d := decode.Timestamp(sec*1e6+0.5) * 1000
-			if f[0][0] == '+' {
-				now += d
-			} else {
-				now = storyStart + d
-			}
-			l.time, l.packet.Time, l.packet.Version = now, now, 4
-			if err == nil {
-				ipid++
-				l.packet.IPID = ipid
-				err = parsePacket(ends, f[1:], &l.packet)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("%q: %w", line, err)
 		}
 		s.lines = append(s.lines, l)
-	}
-	return nil
-}
-
-// declare takes "NAME [ADDR:PORT] [isn N]".
-func declare(ends map[string]*storyEnd, f []string) error {
-	e := ends[f[0]]
-	if e == nil {
-		e = &storyEnd{isn: 1000}
-		ends[f[0]] = e
-	}
-	rest := f[1:]
-	if len(rest) > 0 && rest[0] != "isn" {
-		ap, err := netip.ParseAddrPort(rest[0])
-		if err != nil {
-			return err
-		}
-		e.Endpoint = decode.EndpointOf(ap)
-		rest = rest[1:]
-	}
-	if len(rest) == 2 && rest[0] == "isn" {
-		n, err := strconv.ParseUint(rest[1], 10, 32)
-		e.isn = uint32(n)
-		return err
-	}
-	if len(rest) != 0 {
-		return fmt.Errorf("what is %q?", rest)
-	}
-	return nil
-}
-
-func pairOf(ends map[string]*storyEnd, f []string) (src, dst *storyEnd, err error) {
-	if len(f) < 3 || f[1] != ">" || ends[f[0]] == nil || ends[f[2]] == nil {
-		return nil, nil, fmt.Errorf("want END > END, got %q", f)
-	}
-	return ends[f[0]], ends[f[2]], nil
-}
-
-func parsePacket(ends map[string]*storyEnd, f []string, p *decode.Packet) error {
-	src, dst, err := pairOf(ends, f)
-	if err != nil {
-		return err
-	}
-	if len(f) < 4 {
-		return fmt.Errorf("nothing is sent")
-	}
-	p.Src, p.Dst = src.Endpoint, dst.Endpoint
-	if p.Src.V6 {
-		p.Version = 6
-	}
-	switch f[3] {
-	case "udp":
-		p.Proto = decode.ProtoUDP
-		_, err = fmt.Sscanf(f[4], "(%d)", &p.Len)
-		return err
-	case "icmp":
-		return parseICMP(ends, f[4:], p)
-	case "echo": // "echo request id 7 (56)"
-		p.Proto, p.Src.Port, p.Dst.Port = decode.ProtoICMP, 0, 0
-		p.ICMP = decode.ICMP{Type: 8, Echo: true}
-		if f[4] == "reply" {
-			p.ICMP.Type = 0
-		}
-		_, err = fmt.Sscanf(strings.Join(f[5:], " "), "id %d (%d)", &p.ICMP.ID, &p.Len)
-		return err
-	}
-	p.Proto = decode.ProtoTCP
-	seg := &p.Segment
-	for _, c := range f[3] {
-		i := strings.IndexRune("FSRP.UEW", c)
-		if i < 0 {
-			return fmt.Errorf("unknown flag %q", c)
-		}
-		seg.Flags |= 1 << i
-	}
-	var from, to uint32
-	if _, err := fmt.Sscanf(f[4], "%d:%d(%d)", &from, &to, &p.Len); err != nil {
-		return err
-	}
-	if to-from != uint32(p.Len) {
-		return fmt.Errorf("%s does not add up", f[4])
-	}
-	seg.Seq, seg.Window = src.isn+from, 512
-	rest := f[5:]
-	for len(rest) > 0 {
-		word := rest[0]
-		rest = rest[1:]
-		if word == "badsum" {
-			p.BadSum = true
-			continue
-		}
-		if strings.HasPrefix(word, "<") {
-			opts := strings.Trim(strings.Join(append([]string{word}, rest...), " "), "<>")
-			return parseOptions(opts, seg)
-		}
-		if len(rest) == 0 {
-			return fmt.Errorf("%s what?", word)
-		}
-		n, err := strconv.ParseUint(rest[0], 10, 32)
-		if err != nil {
-			return err
-		}
-		rest = rest[1:]
-		switch word {
-		case "ack":
-			seg.Ack = dst.isn + uint32(n)
-		case "win":
-			seg.Window = uint16(n)
-		case "ipid":
-			p.IPID = uint32(n)
-		default:
-			return fmt.Errorf("unknown word %q", word)
-		}
-	}
-	return nil
-}
-
-func parseOptions(text string, seg *decode.Segment) error {
-	for o := range strings.SplitSeq(text, ",") {
-		f := strings.Fields(o)
-		n := 0
-		if len(f) > 1 {
-			var err error
-			if n, err = strconv.Atoi(f[1]); err != nil {
-				return err
-			}
-		}
-		switch f[0] {
-		case "mss":
-			seg.Opts, seg.MSS = seg.Opts|decode.OptMSS, uint16(n)
-		case "wscale":
-			seg.Opts, seg.WScale = seg.Opts|decode.OptWScale, uint8(n)
-		case "sackOK":
-			seg.Opts |= decode.OptSACKPermitted
-		case "FO":
-			seg.Opts |= decode.OptFastOpen
-		default:
-			return fmt.Errorf("unknown option %q", o)
-		}
-	}
-	return nil
-}
-
-// parseICMP takes "unreachable port, quoting udp client > server".
-func parseICMP(ends map[string]*storyEnd, f []string, p *decode.Packet) error {
-	if len(f) != 7 || f[0] != "unreachable" || f[1] != "port," || f[2] != "quoting" {
-		return fmt.Errorf("want unreachable port, quoting …: %q", f)
-	}
-	src, dst, err := pairOf(ends, f[4:])
-	if err != nil {
-		return err
-	}
-	p.Proto = decode.ProtoICMP
-	p.Src.Port, p.Dst.Port = 0, 0
-	p.ICMP = decode.ICMP{Type: 3, Code: 3, Error: true, QuotedProto: decode.ProtoUDP, QuotedSrc: src.Endpoint, QuotedDst: dst.Endpoint}
-	switch f[3] {
-	case "tcp":
-		p.ICMP.QuotedProto, p.ICMP.QuotedSeq = decode.ProtoTCP, src.isn
-	case "echo": // of id 7
-		p.ICMP.QuotedProto, p.ICMP.QuotedID = decode.ProtoICMP, 7
-		p.ICMP.QuotedSrc.Port, p.ICMP.QuotedDst.Port = 0, 0
 	}
 	return nil
 }
@@ -368,18 +156,24 @@ func readStories(t *testing.T) []*story {
 	return all
 }
 
+// told returns the events and the verdict that a story leads to.
+func (s *story) told(tb testing.TB) (events, verdict []byte) {
+	tb.Helper()
+	list, conns := play(tb, s.config, s.lines)
+	for i := range list {
+		events = appendEvent(events, &list[i])
+	}
+	for _, c := range conns {
+		verdict = appendVerdict(verdict, c)
+	}
+	return events, verdict
+}
+
 func TestStories(t *testing.T) {
 	update := os.Getenv("FINACK_UPDATE") == "1"
 	for _, s := range readStories(t) {
 		t.Run(s.name, func(t *testing.T) {
-			events, conns := play(t, s.config, s.lines)
-			var text, verdict []byte
-			for i := range events {
-				text = appendEvent(text, &events[i])
-			}
-			for _, c := range conns {
-				verdict = appendVerdict(verdict, c)
-			}
+			text, verdict := s.told(t)
 			if diff := gocmp.Diff(s.file("verdict"), string(verdict)); diff != "" {
 				t.Errorf("verdict (-by hand +tracker):\n%s\nevents:\n%s", diff, text)
 			}
@@ -390,6 +184,28 @@ func TestStories(t *testing.T) {
 				rewrite(t, filepath.Join("testdata", s.name+".txtar"), s.archive, text)
 			}
 		})
+	}
+}
+
+// The example in the description of the format is one.
+func TestFormatExample(t *testing.T) {
+	const path = "../internal/fixture/FORMAT.md"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, ok := strings.Cut(string(text), "```txtar\n")
+	block, _, closed := strings.Cut(block, "```")
+	if !ok || !closed {
+		t.Fatalf("%s has no example", path)
+	}
+	s, err := newStory(path, txtar.Parse([]byte(block)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, verdict := s.told(t)
+	if diff := gocmp.Diff(s.file("events")+s.file("verdict"), string(events)+string(verdict)); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -520,7 +336,7 @@ func flagLetters(f decode.Flags) string {
 	for _, x := range []struct {
 		f decode.Flags
 		c string
-	}{{decode.SYN, "S"}, {decode.FIN, "F"}, {decode.RST, "R"}, {decode.PSH, "P"}, {decode.URG, "U"}, {decode.ECE, "E"}, {decode.CWR, "W"}, {decode.ACK, "."}} {
+	}{{decode.SYN, "S"}, {decode.FIN, "F"}, {decode.RST, "R"}, {decode.PSH, "P"}, {decode.URG, "U"}, {decode.ECE, "E"}, {decode.CWR, "W"}, {decode.AE, "e"}, {decode.ACK, "."}} {
 		if f.Has(x.f) {
 			s += x.c
 		}

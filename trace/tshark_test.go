@@ -2,7 +2,6 @@ package trace
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 
 	"finack/capture"
 	"finack/decode"
+	"finack/internal/craft"
 )
 
 // tally is what tshark's stream and our account of a connection must agree on;
@@ -140,7 +140,7 @@ func write(t *testing.T, lines []storyLine) string {
 		t.Fatal(err)
 	}
 	for i := range lines {
-		f := decode.Frame{Time: lines[i].time, Link: decode.LinkRaw, Data: packetBytes(&lines[i].packet)}
+		f := decode.Frame{Time: lines[i].time, Link: decode.LinkRaw, Data: packetBytes(t, &lines[i].packet)}
 		f.Wire = len(f.Data)
 		if err := w.WriteFrame(&f); err != nil {
 			t.Fatal(err)
@@ -152,28 +152,23 @@ func write(t *testing.T, lines []storyLine) string {
 	return name
 }
 
-// packetBytes is a TCP packet as it lies on the wire, its payload zeros and its
-// checksums left out, which nobody verifies in a file.
-func packetBytes(p *decode.Packet) []byte {
-	be := binary.BigEndian
+// packetBytes is a TCP packet as it lies on the wire, its payload zeros.
+func packetBytes(t *testing.T, p *decode.Packet) []byte {
+	t.Helper()
 	seg := &p.Segment
-	var opts []byte
+	ip := craft.IP{Src: p.Src.AddrPort().Addr(), Dst: p.Dst.AddrPort().Addr(), ID: uint16(p.IPID)}
+	tcp := craft.TCP{SrcPort: p.Src.Port, DstPort: p.Dst.Port, Seq: seg.Seq, Ack: seg.Ack, Flags: seg.Flags, Window: seg.Window}
 	if seg.Opts&decode.OptMSS != 0 {
-		opts = be.AppendUint16(append(opts, 2, 4), seg.MSS)
+		tcp.Options = append(tcp.Options, craft.MSS(seg.MSS))
 	}
 	if seg.Opts&decode.OptWScale != 0 {
-		opts = append(opts, 1, 3, 3, seg.WScale)
+		tcp.Options = append(tcp.Options, craft.Option{Kind: craft.NoOperation}, craft.WScale(seg.WScale))
 	}
-	b := append([]byte{0x45, 0}, be.AppendUint16(nil, uint16(40+len(opts)+p.Len))...)
-	b = be.AppendUint16(b, uint16(p.IPID))
-	b = append(b, 0, 0, 64, 6, 0, 0)
-	b = append(append(b, p.Src.Addr[:4]...), p.Dst.Addr[:4]...)
-	b = be.AppendUint16(be.AppendUint16(b, p.Src.Port), p.Dst.Port)
-	b = be.AppendUint32(be.AppendUint32(b, seg.Seq), seg.Ack)
-	b = append(b, byte(20+len(opts))<<2, byte(seg.Flags))
-	b = be.AppendUint16(b, seg.Window)
-	b = append(append(b, 0, 0, 0, 0), opts...)
-	return append(b, make([]byte, p.Len)...)
+	b, err := craft.AppendTCP(nil, &ip, &tcp, make([]byte, p.Len))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // Connections, packets, bytes, flags and completeness are counted as tshark

@@ -19,6 +19,9 @@ import (
 	"finack/trace"
 )
 
+// defaultUDPTimeout is the tracker's.
+const defaultUDPTimeout = 60 * time.Second
+
 // output holds the flags that watch and read share: what is shown, and how.
 type output struct {
 	json, all, absolute, verbose, strict bool
@@ -40,7 +43,7 @@ func (o *output) flags(cmd *cobra.Command) {
 	f.BoolVar(&o.strict, "strict", false, "exit with status 5 when packets were lost")
 	f.StringVarP(&o.write, "write", "w", "", "also write the frames to `FILE` (pcapng, or pcap by its name; - for stdout)")
 	f.Uint64VarP(&o.count, "count", "c", 0, "stop after `N` frames")
-	f.DurationVar(&o.udpTimeout, "udp-timeout", 60*time.Second, "silence that ends a UDP or ICMP echo flow")
+	f.DurationVar(&o.udpTimeout, "udp-timeout", defaultUDPTimeout, "silence that ends a UDP or ICMP echo flow")
 	f.BoolP("no-names", "n", true, "names are never resolved; accepted for tcpdump's sake")
 }
 

@@ -16,16 +16,22 @@ import (
 func newRead(s std) *cobra.Command {
 	var o output
 	var named []string
+	var record recording
 	cmd := &cobra.Command{
 		Use:   "read FILE… [FILTER]",
 		Short: "Trace the connections in capture files",
 		Long: `read traces the connections in pcap and pcapng files, plain or compressed with
 gzip or zstd; - is standard input. The first arguments that exist, are - or end
 in .pcap, .pcapng or .cap (also with .gz or .zst) are files, the rest is a
-filter in tcpdump's language; -- ends the files.`,
+filter in tcpdump's language; -- ends the files.
+
+--fixture writes the packets as text, with their events and the verdict, for
+finack check. What that text cannot say is refused by name, with a filter that
+leaves it out.`,
 		Example: `  finack read trace.pcapng
   finack read trace.pcap 'tcp port 80 and host 10.0.0.1'
-  tcpdump -i eth0 -U -w - | finack read -`,
+  tcpdump -i eth0 -U -w - | finack read -
+  finack read trace.pcapng 'tcp port 80' --fixture half-close.txtar`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files, filter := splitArgs(args, cmd.ArgsLenAtDash())
 			files = append(named, files...)
@@ -41,6 +47,9 @@ filter in tcpdump's language; -- ends the files.`,
 			if err := o.checkWrite(files); err != nil {
 				return err
 			}
+			if err := record.begin(&o, files, filter); err != nil {
+				return err
+			}
 			src, err := capture.OpenFiles(files, &capture.FileConfig{Filter: filter, Stdin: s.in})
 			if err != nil {
 				return err
@@ -50,15 +59,22 @@ filter in tcpdump's language; -- ends the files.`,
 			if err != nil {
 				return err
 			}
-			cfg.Source = src
+			cfg.Source = record.source(src)
+			if record.path == "-" { // stdout is the fixture's
+				cfg.Out, cfg.Flush, cfg.Renderer = nil, nil, nil
+			}
 			totals, err := pipeline.Run(cmd.Context(), cfg)
 			if derr := done(); err == nil {
 				err = derr
+			}
+			if err == nil {
+				err = record.finish(s)
 			}
 			return o.conclude(s, &totals, err)
 		},
 	}
 	o.flags(cmd)
+	cmd.Flags().StringVar(&record.path, "fixture", "", "also write a fixture to `FILE` (- for stdout): see finack check")
 	cmd.Flags().StringArrayVarP(&named, "read", "r", nil, "read `FILE`, as an argument would")
 	return cmd
 }

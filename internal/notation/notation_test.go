@@ -91,7 +91,7 @@ func (h *headers) of(packet []byte) string {
 	return b.String()
 }
 
-func storySections(t *testing.T) map[string]string {
+func storySections(t testing.TB) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob("../../trace/testdata/*.txtar")
 	if err != nil || len(paths) < 80 {
@@ -146,4 +146,55 @@ func TestStories(t *testing.T) {
 			}
 		})
 	}
+}
+
+// everyWord is a text that uses each word of the grammar.
+const everyWord = `
+# an end of each kind
+client 10.0.0.1:40000 isn 1000
+server isn 77
+client2 [2001:db8::1]:40000
+server2 [2001:db8::2]:443 isn 9
+router 192.0.2.1
+router6 2001:db8::9
+0.5 client > server SEWe 0:0(0) win 65535 <mss 1460,sackOK,TS val 7 ecr 0,nop,wscale 7>
++0.000000001 server > client S.E 0:0(0) ack 1 urg 3 reserved 5 ipid 0 ttl 63 tos 184 <mss 1460,eol,raw 0102>
++0 client > server - 1:5(4) ack 9
+0.25 client > server .P 1:1461(1460) ack 1 badsum <raw 0300>
+-0.25 server > client R 1:1(0)
+client isn 5000
++1.5 client > server udp (5)
++0.1 server > client udp (0) nosum ipid 9
++0.1 client2 > server2 udp (1) badsum tos 1
++0.1 client > server echo request id 7 seq 1 (56)
++0.1 client2 > server2 echo reply id 7 (0) ttl 0
+advance 1m0s
++0.1 router > client icmp unreachable port, quoting udp client > server
++0.1 router > client icmp unreachable port ttl 9, quoting tcp client > server
++0.1 router6 > client2 icmp unreachable port, quoting echo client2 > server2
++0.1 router > client icmp 3/4 rest 1400 ipid 4 badsum, quoting client > server . 1:1461(1460) ack 1 win 9 ttl 60 <nop,nop,TS val 1 ecr 2> first 60
++0.1 router > client icmp 11/0, quoting client > server - 1:1461(1460) first 28
++0.1 router6 > client2 icmp 2/0 rest 1280, quoting client2 > server2 udp (900) tos 3
++0.1 router > client icmp 3/1, quoting client > server icmp 13/0 rest 9 (12) first 28
++0.1 router > client icmp 13/0 rest 65536 (12)
++0.1 router6 > client2 icmp 135/0 (24)
++0.1 router > client icmp 3/3 (0)
+`
+
+func TestEveryWord(t *testing.T) {
+	lines := parse(t, everyWord)
+	again := write(t, lines)
+	relines := parse(t, again)
+	if len(lines) != len(relines) {
+		t.Fatalf("%d lines became %d", len(lines), len(relines))
+	}
+	for i := range lines {
+		if a, b := lines[i].Frame.Data, relines[i].Frame.Data; !lines[i].Advance && string(kept(a)) != string(kept(b)) {
+			t.Errorf("%q became %q:\n% x\n% x", lines[i].Text, relines[i].Text, a, b)
+		}
+	}
+	if diff := gocmp.Diff(again, write(t, relines)); diff != "" {
+		t.Errorf("written again:\n%s", diff)
+	}
+	t.Log("\n" + again)
 }

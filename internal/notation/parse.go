@@ -70,7 +70,8 @@ func (p *parser) end(w *words) (*end, error) {
 	return e, nil
 }
 
-// letters are those of the control bits, in the order of the bits; "-" is none.
+// letters are those of the control bits, in the order of the bits; they may
+// come in any order. "-" is none.
 const letters = "FSRP.UEWe"
 
 func parseFlags(word string) (f decode.Flags, err error) {

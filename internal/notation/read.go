@@ -191,7 +191,7 @@ func (h *transport) has(header int) error {
 	case header > h.n:
 		return refuse("a header that is longer than its packet")
 	case header > h.there:
-		return refuse("a quoted packet that is cut off in a header")
+		return refuse("a packet that is cut off in a header")
 	case header > len(h.b):
 		return refuse("a %v", decode.ErrTruncated)
 	}

@@ -154,9 +154,9 @@ func appendTCP(dst []byte, p *packet, e ends) []byte {
 	if p.tcp.Flags == 0 {
 		dst = append(dst, '-')
 	}
-	for i := range letters {
-		if p.tcp.Flags.Any(1 << i) {
-			dst = append(dst, letters[i])
+	for _, c := range []byte("SFRPUEWe.") {
+		if p.tcp.Flags.Any(1 << strings.IndexByte(letters, c)) {
+			dst = append(dst, c)
 		}
 	}
 	from := p.tcp.Seq - e.src.isn
