@@ -53,12 +53,9 @@ func TestWireLosesASegment(t *testing.T) {
 
 	sent, received := atA.Conn(t, "10.9.0.2:8080"), atB.Conn(t, "10.9.0.2:8080")
 	wantFailure(t, func(t testing.TB) { sent.NoRetransmits(t) }, "want no retransmission, got ", " from the client", "\n>> ")
-	sent.Match(t, "client > server data client > server data … server > client ACK")
+	sent.Match(t, "client > server data … client > server data … server > client ACK,*")
 	received.Bytes(t, 5, 0)
-	for _, c := range []*tracetest.Conn{sent, received} { // which mean the same
-		tracetest.Golden(t, c, "testdata/five-bytes.txtar")
-	}
-	wantFailure(t, func(t testing.TB) { sent.Match(t, "client > server data client > server data within 1ms") },
+	wantFailure(t, func(t testing.TB) { sent.Match(t, "client > server data … client > server data within 1ms") },
 		`want step 2 of 2, "client > server data within 1ms", got it too late`, "\n>> ")
 	if n := w.Stats(t).Rules[0]; n.Matched < 2 || n.Dropped != 1 {
 		t.Errorf("%+v", n)
