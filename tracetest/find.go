@@ -23,12 +23,14 @@ func (tr *Trace) Conn(t testing.TB, server string) *Conn {
 	return tr.conn(t, toServer(t, server), "a connection to "+server)
 }
 
-// ConnFrom is Conn for the last connection of a client, whose address is that of
-// its socket, net.Conn's LocalAddr().String().
-func (tr *Trace) ConnFrom(t testing.TB, client string) *Conn {
+// ConnFrom is Conn for the last connection of one client to a server, whose
+// address is that of its socket, net.Conn's LocalAddr().String(). The kernel may
+// use the same one for connections to several servers.
+func (tr *Trace) ConnFrom(t testing.TB, client, server string) *Conn {
 	t.Helper()
-	at := place(t, client)
-	return tr.conn(t, match{decode.ProtoTCP, func(e *trace.Event) bool { return at.is(e.Client) }}, "a connection from "+client)
+	from, to := place(t, client), place(t, server)
+	between := func(e *trace.Event) bool { return from.is(e.Client) && to.is(e.Server) }
+	return tr.conn(t, match{decode.ProtoTCP, between}, "a connection from "+client+" to "+server)
 }
 
 // Conns returns the connections to a server that have begun so far, in their

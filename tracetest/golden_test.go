@@ -2,7 +2,6 @@ package tracetest_test
 
 import (
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,7 +107,7 @@ func TestGoldenOfSegmentsThatWereCut(t *testing.T) {
 			t.Fatalf("%d bytes, %v", n, err)
 		}
 		server.Close()
-		c := tr.ConnFrom(t, client.LocalAddr().(*net.TCPAddr).String())
+		c := tr.ConnFrom(t, client.LocalAddr().String(), server.LocalAddr().String())
 		tracetest.Golden(t, c, file)
 		t.Setenv("FINACK_UPDATE", "")
 	}

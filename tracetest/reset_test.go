@@ -51,7 +51,7 @@ func TestCloseWithUnreadBytesResets(t *testing.T) {
 	}
 	tr.Until(t, server.LocalAddr().String(), "client > server data … server > client ACK")
 	server.Close()
-	c := tr.ConnFrom(t, client.LocalAddr().String())
+	c := tr.ConnFrom(t, client.LocalAddr().String(), server.LocalAddr().String())
 	c.ResetBy(t, trace.Server)
 	c.TeardownIs(t, trace.Reset)
 	c.NoMatch(t, "server > client FIN,*")

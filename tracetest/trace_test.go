@@ -55,7 +55,7 @@ func TestConnectionsAreFoundByTheirAddresses(t *testing.T) {
 	if c := tr.Conn(t, addr); c.Verdict().Client.String() != second {
 		t.Errorf("want the last connection, from %s, got\n%v", second, c)
 	}
-	tr.ConnFrom(t, first).Bytes(t, 1, 1)
+	tr.ConnFrom(t, first, addr).Bytes(t, 1, 1)
 	for i, c := range tr.Conns(t, addr, 2) {
 		c.Bytes(t, uint64(i+1), uint64(i+1))
 	}
