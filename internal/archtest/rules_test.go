@@ -13,8 +13,9 @@ import (
 // module that its code may import, "*" for all but tracetest.
 var arrows = map[string][]string{
 	"cmd/finack":          {"*"},
+	"tracetest":           {"capture", "decode", "raw", "trace", "internal/fixture", "internal/pipeline", "internal/privnet", "internal/render"}, // raw: marks how far a capture has come
 	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/byhand", "internal/craft", "internal/echo", "internal/fixture", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render", "internal/sockview"},
-	"internal/fixture":    {"internal/craft", "capture", "decode", "trace", "internal/notation"},
+	"internal/fixture":    {"capture", "decode", "trace", "internal/craft", "internal/notation"},
 	"internal/pipeline":   {"capture", "decode", "trace", "internal/render"},
 	"internal/render":     {"decode", "trace"},
 	"internal/privnet":    {"capture", "decode", "internal/pcapfilter"},

@@ -78,8 +78,9 @@ func parseMarker() (pid int, kind string) {
 	return pid, kind
 }
 
-// refusal returns why there is no private network, "" when none was refused.
-func refusal() string {
+// Refusal returns why Main runs the tests outside, "" when no private network
+// was refused.
+func Refusal() string {
 	v := os.Getenv(marker)
 	if pid, _ := parseMarker(); pid != 0 {
 		return ""
@@ -106,7 +107,7 @@ func Run() (status int, err error) { return run(nil) }
 // Fuzz workers run where their coordinator does, without another child.
 func Main(m interface{ Run() int }) int {
 	switch {
-	case hasFlag(os.Args, fuzzWorkerFlag) || refusal() != "":
+	case hasFlag(os.Args, fuzzWorkerFlag) || Refusal() != "":
 		return m.Run()
 	case Inside():
 		if setupReporting() != nil {
@@ -198,7 +199,7 @@ func Require(t interface {
 	if Inside() {
 		return
 	}
-	reason := refusal()
+	reason := Refusal()
 	switch {
 	case reason == "":
 		t.Fatalf("private network: TestMain does not use privnet.Main")
