@@ -24,6 +24,9 @@ func closeWaitCure() *Scenario {
 
 func cured(s *stage) error {
 	const n = 50
+	if err := s.unhurried(crowdRTO); err != nil {
+		return err
+	}
 	ln, err := s.listen(s.server, serverPort)
 	if err != nil {
 		return err

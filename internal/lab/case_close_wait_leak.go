@@ -30,6 +30,9 @@ func closeWaitLeak() *Scenario {
 
 func leak(s *stage) error {
 	const n = leakRead + leakUnread
+	if err := s.unhurried(crowdRTO); err != nil {
+		return err
+	}
 	ln, err := s.listen(s.server, serverPort)
 	if err != nil {
 		return err

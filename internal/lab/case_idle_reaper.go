@@ -36,6 +36,9 @@ func idleReaper() *Scenario {
 
 func reap(s *stage) error {
 	const n = reapReaders + reapPool
+	if err := s.unhurried(crowdRTO); err != nil {
+		return err
+	}
 	ln, err := s.listen(s.server, serverPort)
 	if err != nil {
 		return err

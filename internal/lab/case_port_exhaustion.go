@@ -35,6 +35,9 @@ func portExhaustion() *Scenario {
 }
 
 func exhaust(s *stage) error {
+	if err := s.unhurried(crowdRTO); err != nil {
+		return err
+	}
 	if err := s.setIPv4(s.client, "ip_local_port_range", exhaustRange); err != nil {
 		return err
 	}

@@ -29,6 +29,9 @@ func timeWaitPileUp() *Scenario {
 
 func pileUp(s *stage) error {
 	const n = 20
+	if err := s.unhurried(crowdRTO); err != nil {
+		return err
+	}
 	ln, err := s.listen(s.server, serverPort)
 	if err != nil {
 		return err

@@ -27,6 +27,9 @@ func timeWaitReuse() *Scenario {
 }
 
 func reuse(s *stage) error {
+	if err := s.unhurried(crowdRTO); err != nil {
+		return err
+	}
 	if err := s.setIPv4(s.client, "ip_local_port_range", "40007 40007"); err != nil {
 		return err
 	}

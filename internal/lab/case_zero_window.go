@@ -33,18 +33,18 @@ const (
 	starveBuffer = 3000
 	starveBytes  = 4000
 	starveProbes = 2
+	starveRTO    = 400 * time.Millisecond // the first probe comes then
 )
 
 func starve(s *stage) error {
+	if err := s.unhurried(starveRTO); err != nil {
+		return err
+	}
 	ln, err := s.listen(s.server, serverPort)
 	if err != nil {
 		return err
 	}
 	if err := setReceiveBuffer(ln, starveBuffer); err != nil { // those that it accepts have the same
-		return err
-	}
-	// Without this an acknowledgment that is delayed draws a tail loss probe.
-	if err := s.setIPv4(s.client, "tcp_early_retrans", "0"); err != nil {
 		return err
 	}
 	client, server, err := s.meet(ln)

@@ -14,6 +14,9 @@ import (
 	"finack/internal/privnet"
 )
 
+// crowdRTO is for scenarios in which nothing is lost.
+const crowdRTO = 5 * time.Second
+
 // crowd is many connections: the sockets of the same place belong together.
 type crowd struct{ clients, servers []*net.TCPConn }
 
