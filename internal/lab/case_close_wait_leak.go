@@ -73,6 +73,10 @@ func (s *stage) leakOutlives(ln *net.TCPListener) error {
 	if err := s.setIPv4(s.client, "tcp_fin_timeout", "1"); err != nil {
 		return err
 	}
+	// The kernel keeps FIN_WAIT_2 for 3.5 times the retransmission timeout at least.
+	if err := s.unhurried(linuxRTO); err != nil {
+		return err
+	}
 	client, _, err := s.visit(ln)
 	if err != nil {
 		return err
