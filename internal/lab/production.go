@@ -1,4 +1,10 @@
 package lab
 
 // production are the cases in which connections pile up.
-func production() []*Scenario { return nil }
+func production() []*Scenario {
+	return []*Scenario{
+		closeWaitLeak(), closeWaitCure(),
+		timeWaitPileUp(), timeWaitReuse(), portExhaustion(),
+		idleReaper(), keepAlive(), zeroWindow(),
+	}
+}

@@ -69,6 +69,7 @@ type scenarioResult struct {
 	OK    bool     `json:"ok"`
 	Error string   `json:"error,omitempty"`
 	Ends  []moment `json:"ends,omitempty"`
+	Count []tally  `json:"counts,omitempty"`
 	Seen  []string `json:"seen,omitempty"` // what was seen beside the packets
 }
 
@@ -125,7 +126,7 @@ func (sc *Scenario) show(ctx context.Context, w io.Writer, cfg *Config) error {
 
 // appendJSON puts the scenario's own line behind its connections'.
 func (s *stage) appendJSON(failure *CheckError) error {
-	r := scenarioResult{Type: "scenario", Name: s.sc.Name, Title: s.sc.Title, OK: failure == nil, Ends: s.moments, Seen: s.seen}
+	r := scenarioResult{Type: "scenario", Name: s.sc.Name, Title: s.sc.Title, OK: failure == nil, Ends: s.moments, Count: s.tallies, Seen: s.seen}
 	if failure != nil {
 		r.Error = failure.Text
 	}
@@ -142,6 +143,7 @@ func (s *stage) appendText(dst []byte, failure *CheckError) []byte {
 	dst = append(dst, '\n')
 	dst = s.appendExpected(dst)
 	dst = s.appendMoments(dst)
+	dst = s.appendTallies(dst)
 	for _, line := range s.seen {
 		dst = appendLabelled(dst, "Seen", line)
 	}

@@ -35,6 +35,7 @@ type stage struct {
 	closers  []func() error
 	expected []expectation
 	moments  []moment
+	tallies  []tally
 	seen     []string
 	json     bytes.Buffer // the events, as JSON Lines
 }
