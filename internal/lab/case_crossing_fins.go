@@ -1,0 +1,101 @@
+package lab
+
+import (
+	"finack/decode"
+	"finack/internal/privnet"
+	"finack/trace"
+)
+
+func crossingFINs() *Scenario {
+	return &Scenario{
+		Name:  "crossing-fins",
+		Title: "Both close at once: the FINs cross on the way",
+		Life: "Two peers that end by the same clock or the same event, on a long link: each sends its FIN before it has " +
+			"the other's. Neither FIN acknowledges the other: both sides are the active closer, and both get TIME_WAIT.",
+		Cure: "None is needed. If the second TIME_WAIT is unwelcome, agree who closes: the other waits for the end of file.",
+		wire: []privnet.Rule{
+			{From: privnet.A, Flags: decode.FIN, Hold: true},
+			{From: privnet.B, Flags: decode.FIN, Hold: true},
+			{From: privnet.A, Filter: pureACK, Skip: 1, Hold: true}, // 1: the handshake's
+			{From: privnet.B, Filter: pureACK, Hold: true},
+		},
+		run: func(s *stage) error {
+			p, err := s.closeBoth("both FINs are sent")
+			if err != nil {
+				return err
+			}
+			if err := s.lift(0, 1); err != nil {
+				return err
+			}
+			// The client's ACK, still on its way, is taken as said: the server has both.
+			wire := states{trace.Closing, trace.TimeWait}
+			if err := s.endsDiffer("both have come", p, wire, states{trace.Closing, trace.Closing}); err != nil {
+				return err
+			}
+			if err := s.lift(2, 3); err != nil {
+				return err
+			}
+			s.expectCrossed(p)
+			return s.ends("so have their ACKs", p, trace.TimeWait, trace.TimeWait)
+		},
+	}
+}
+
+func crossingFINsOneLost() *Scenario {
+	return &Scenario{
+		Name:  "crossing-fins-one-lost",
+		Title: "Both close at once, and one of the FINs is lost",
+		Life: "As crossing-fins, on a link that drops. The side whose FIN is lost is in CLOSING, as it has the other's " +
+			"FIN and no ACK; the other, with an ACK and no FIN, is in FIN_WAIT_2, until the FIN is sent again.",
+		Cure: "None is needed. CLOSING is rare; many sockets that stay in it mean that FINs or their ACKs are dropped in " +
+			"one direction.",
+		wire: []privnet.Rule{
+			{From: privnet.A, Flags: decode.FIN, Drop: true},
+			{From: privnet.B, Flags: decode.FIN, Hold: true},
+		},
+		run: func(s *stage) error {
+			p, err := s.closeBoth("both FINs are sent")
+			if err != nil {
+				return err
+			}
+			if err := s.lift(1); err != nil {
+				return err
+			}
+			// To the capture the client's FIN is on its way before its ACK.
+			wire := states{trace.Closing, trace.TimeWait}
+			if err := s.endsDiffer("the client's is lost", p, wire, states{trace.Closing, trace.FinWait2}); err != nil {
+				return err
+			}
+			if err := s.lift(0); err != nil {
+				return err
+			}
+			s.expectCrossed(p)
+			return s.ends("it was sent again", p, trace.TimeWait, trace.TimeWait)
+		},
+	}
+}
+
+// closeBoth has both sides close while their FINs do not arrive. The capture at
+// the client does not see the server's.
+func (s *stage) closeBoth(what string) (pipe, error) {
+	client, server, err := s.pair()
+	if err != nil {
+		return pipe{}, err
+	}
+	p := pipeOf(client)
+	if err := client.Close(); err != nil {
+		return p, err
+	}
+	if err := server.Close(); err != nil {
+		return p, err
+	}
+	return p, s.endsDiffer(what, p, states{trace.FinWait1, trace.Established}, states{trace.FinWait1, trace.FinWait1})
+}
+
+// expectCrossed says what comes of FINs that have crossed.
+func (s *stage) expectCrossed(p pipe) {
+	s.expect("Crossing", p, outcome{
+		handshake: trace.ThreeWay, teardown: trace.SimultaneousClose, closer: trace.ClosedByBoth,
+		states: states{trace.TimeWait, trace.TimeWait},
+	})
+}

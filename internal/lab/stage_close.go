@@ -1,0 +1,131 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+
+	"finack/internal/privnet"
+	"finack/trace"
+)
+
+// The options of tcp(7) that the closes set, by their numbers on Linux.
+const (
+	tcpCork   = 3
+	tcpRepair = 19 // not in tcp(7): CRIU takes sockets away and brings them back with it
+)
+
+// pureACK is the filter for segments that are an ACK and nothing else.
+const pureACK = "tcp[tcpflags] = tcp-ack and ip[2:2] = (ip[0] & 0xf) * 4 + (tcp[12] >> 4) * 4"
+
+// reverse is the connection seen from the server, as its socket has it.
+func (p pipe) reverse() pipe { return pipe{p.server, p.client} }
+
+// lift lifts rules of the wire.
+func (s *stage) lift(rules ...int) error {
+	for _, rule := range rules {
+		if err := s.wire.Lift(rule); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receive reads so many bytes.
+func (s *stage) receive(c *net.TCPConn, n int) error {
+	if err := c.SetReadDeadline(time.Now().Add(s.patience())); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, make([]byte, n))
+	return err
+}
+
+// ask has the client send a request, and the server its answer.
+func (s *stage) ask(client, server *net.TCPConn) error {
+	if err := s.pass(client, server, "request"); err != nil {
+		return err
+	}
+	return s.pass(server, client, "answer")
+}
+
+// pass has one end of a connection send a text and the other read it.
+func (s *stage) pass(from, to *net.TCPConn, text string) error {
+	if _, err := io.WriteString(from, text); err != nil {
+		return err
+	}
+	return s.receive(to, len(text))
+}
+
+// receiveEnd reads the end of file.
+func (s *stage) receiveEnd(c *net.TCPConn) error {
+	if err := s.receive(c, 1); !errors.Is(err, io.EOF) {
+		return checkf("read at %v: %v; want the end of file", c.LocalAddr(), err)
+	}
+	return nil
+}
+
+// received waits until a host's socket has so many bytes that nobody has read.
+func (s *stage) received(h *privnet.Host, p pipe, n int) error {
+	return await(s.ctx, s.patience(), func() error {
+		k, err := s.socket(h, p)
+		if err == nil && k.ReadQueue != n {
+			err = checkf("%v has %d bytes to read, want %d", p.client, k.ReadQueue, n)
+		}
+		return err
+	})
+}
+
+// failed checks that a call has failed with an errno, and says so.
+func (s *stage) failed(call string, err error, want syscall.Errno) error {
+	if !errors.Is(err, want) {
+		return checkf("%s: %v; want %s", call, err, errnoName(want))
+	}
+	s.say(fmt.Sprintf("%s failed with %s: %v.", call, errnoName(want), want))
+	return nil
+}
+
+// errnoName is the name of an errno that a closed connection gives, as errno(3) has it.
+func errnoName(e syscall.Errno) string {
+	switch e {
+	case syscall.EPIPE:
+		return "EPIPE"
+	case syscall.ECONNRESET:
+		return "ECONNRESET"
+	default:
+		return fmt.Sprintf("errno %d", int(e))
+	}
+}
+
+// counted waits until a counter of a host has this value, and says so.
+func (s *stage) counted(whose string, h *privnet.Host, name string, want int64) error {
+	err := await(s.ctx, s.patience(), func() error {
+		c, err := s.counters(h)
+		if got, ok := c[name]; err == nil && (!ok || got != want) {
+			err = checkf("%s of the %s's host is %d, want %d", name, whose, got, want)
+		}
+		return err
+	})
+	if err == nil {
+		s.say(fmt.Sprintf("%s of the %s's host: %d.", name, whose, want))
+	}
+	return err
+}
+
+// resetBy is the outcome of a connection that one side has reset.
+func resetBy(by trace.Side, after trace.TeardownKind, closer trace.Closer) outcome {
+	return outcome{
+		handshake: trace.ThreeWay, teardown: trace.Reset, closer: closer,
+		states: states{trace.Closed, trace.Closed},
+		also: func(v *trace.Conn) error {
+			var want [2]uint32
+			want[by] = 1
+			if v.ResetBy != by || v.ResetAfter != after || v.RST != want {
+				return checkf("reset by %v after %v, RSTs %v; want it by %v after %v, RSTs %v", v.ResetBy, v.ResetAfter, v.RST, by, after, want)
+			}
+			return nil
+		},
+	}
+}
