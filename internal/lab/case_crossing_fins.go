@@ -27,7 +27,7 @@ func crossingFINs() *Scenario {
 			if err := s.lift(0, 1); err != nil {
 				return err
 			}
-			// The client's ACK, still on its way, is taken as said: the server has both.
+			s.say("The client's ACK is on its way, and by the wire taken as said: it follows the client's FIN, so the server has both.")
 			wire := states{trace.Closing, trace.TimeWait}
 			if err := s.endsDiffer("both have come", p, wire, states{trace.Closing, trace.Closing}); err != nil {
 				return err
@@ -61,7 +61,7 @@ func crossingFINsOneLost() *Scenario {
 			if err := s.lift(1); err != nil {
 				return err
 			}
-			// To the capture the client's FIN is on its way before its ACK.
+			s.say("The capture is before the loss: by the wire the server has the client's FIN until that comes again.")
 			wire := states{trace.Closing, trace.TimeWait}
 			if err := s.endsDiffer("the client's is lost", p, wire, states{trace.Closing, trace.FinWait2}); err != nil {
 				return err

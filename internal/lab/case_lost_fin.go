@@ -51,8 +51,8 @@ func lostLastACK() *Scenario {
 		Title: "The last ACK is lost: what TIME_WAIT is for",
 		Life: "Nobody acknowledges an ACK, so the client cannot know that its last one was lost. The server, in LAST_ACK, " +
 			"sends its FIN again, and TIME_WAIT is still there to answer it.",
-		Cure: "None is needed, but leave TIME_WAIT alone. Without it the FIN would draw a RST, and its sequence " +
-			"numbers could meet a new connection of the same ports.",
+		Cure: "None is needed, but leave TIME_WAIT alone. Without it the server's FIN would draw a RST, and late segments " +
+			"could be taken for those of a new connection between the same ports.",
 		wire: []privnet.Rule{{From: privnet.A, Filter: pureACK, Skip: 1, Drop: true}}, // 1: the handshake's
 		run: func(s *stage) error {
 			client, server, err := s.pair()
@@ -69,7 +69,7 @@ func lostLastACK() *Scenario {
 			if err := server.Close(); err != nil {
 				return err
 			}
-			// The capture is before the loss, and takes the ACK as said.
+			s.say("The capture is before the loss: by the wire the last ACK is taken as said, until the FIN comes again.")
 			wire := states{trace.TimeWait, trace.Closed}
 			if err := s.endsDiffer("the last ACK is lost", p, wire, states{trace.TimeWait, trace.LastAck}); err != nil {
 				return err

@@ -39,7 +39,7 @@ func orphanFinWait2() *Scenario {
 			if err := s.writeAgain("server", server, p); err != nil {
 				return err
 			}
-			s.expect("Orphan", p, resetBy(trace.Client, trace.HalfClosed, trace.ClosedByClient))
+			s.expect("Orphan", p, resetBy(trace.Client, trace.HalfClosed, trace.ClosedByClient, 1))
 			return nil
 		},
 	}

@@ -31,6 +31,10 @@ func rstUnreadData() *Scenario {
 			if _, err := io.WriteString(server, answer); err != nil {
 				return err
 			}
+			// An ACK that finds no socket would draw a second RST.
+			if err := s.acknowledged(s.server, p.reverse()); err != nil {
+				return err
+			}
 			if err := server.Close(); err != nil {
 				return err
 			}
@@ -44,7 +48,7 @@ func rstUnreadData() *Scenario {
 			if err := s.failed("Its next read", s.receive(client, 1), syscall.ECONNRESET); err != nil {
 				return err
 			}
-			s.expect("Reset", p, resetBy(trace.Server, trace.NoTeardown, trace.NoCloser))
+			s.expect("Reset", p, resetBy(trace.Server, trace.NoTeardown, trace.NoCloser, 1))
 			return s.counted("server", s.server, "TcpExtTCPAbortOnClose", 1)
 		},
 	}
@@ -73,7 +77,7 @@ func rstLinger0() *Scenario {
 			if err := s.failed("The server's read", s.receive(server, 1), syscall.ECONNRESET); err != nil {
 				return err
 			}
-			s.expect("Reset", p, resetBy(trace.Client, trace.NoTeardown, trace.NoCloser))
+			s.expect("Reset", p, resetBy(trace.Client, trace.NoTeardown, trace.NoCloser, 1))
 			return s.counted("client", s.client, "TcpExtTCPAbortOnData", 1)
 		},
 	}
@@ -103,7 +107,7 @@ func rstWriteToClosed() *Scenario {
 			if err := s.writeAgain("client", client, p); err != nil {
 				return err
 			}
-			s.expect("Reset", p, resetBy(trace.Server, trace.HalfClosed, trace.ClosedByServer))
+			s.expect("Reset", p, resetBy(trace.Server, trace.HalfClosed, trace.ClosedByServer, 1))
 			return nil
 		},
 	}

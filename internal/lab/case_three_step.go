@@ -15,8 +15,8 @@ func threeStep() *Scenario {
 		Title: "The server closes at once: FIN, FIN with the ACK, ACK",
 		Life: "The ordinary close of a server that reads the end of file and closes. Its kernel delays an ACK of " +
 			"what comes after an answer for up to 40 ms, and the FIN that goes out meanwhile carries it.",
-		Cure: "None is needed: three segments close as well as four. CLOSE_WAIT and FIN_WAIT_2 were there, but no " +
-			"segment shows them. With four segments the server has taken its time, or the kernel did not delay the ACK.",
+		Cure: "None is needed: three segments close as well as four. CLOSE_WAIT was there, for microseconds, but no segment " +
+			"shows it. With four the server has taken its time, or its kernel did not delay the ACK.",
 		run: func(s *stage) error {
 			for try := 1; try <= threeStepTries; try++ {
 				p, kind, err := s.closeAtOnce()
@@ -24,13 +24,13 @@ func threeStep() *Scenario {
 					return err
 				}
 				if kind != trace.ThreeStep {
-					continue // the delayed ACK's timer was faster
+					continue
 				}
 				s.expect("Teardown", p, outcome{
 					handshake: trace.ThreeWay, teardown: trace.ThreeStep, closer: trace.ClosedByClient,
 					states: states{trace.TimeWait, trace.Closed},
 				})
-				s.say(fmt.Sprintf("Closes until the server's FIN was faster than its delayed ACK: %d.", try))
+				s.say(fmt.Sprintf("Closes that took four steps before this one, as the timer of the delayed ACK was faster: %d.", try-1))
 				return s.ends("both have closed", p, trace.TimeWait, trace.Closed)
 			}
 			return checkf("none of %d closes took three steps", threeStepTries)

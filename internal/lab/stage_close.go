@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -18,8 +19,9 @@ const (
 	tcpRepair = 19 // not in tcp(7): CRIU takes sockets away and brings them back with it
 )
 
-// pureACK is the filter for segments that are an ACK and nothing else.
-const pureACK = "tcp[tcpflags] = tcp-ack and ip[2:2] = (ip[0] & 0xf) * 4 + (tcp[12] >> 4) * 4"
+// pureACK is the filter for segments that are an ACK and nothing else: where data
+// is that little, it has PSH, too.
+const pureACK = "tcp[tcpflags] = tcp-ack"
 
 // reverse is the connection seen from the server, as its socket has it.
 func (p pipe) reverse() pipe { return pipe{p.server, p.client} }
@@ -40,6 +42,9 @@ func (s *stage) receive(c *net.TCPConn, n int) error {
 		return err
 	}
 	_, err := io.ReadFull(c, make([]byte, n))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return checkf("read at %v has not returned in %v", c.LocalAddr(), s.patience())
+	}
 	return err
 }
 
@@ -73,6 +78,17 @@ func (s *stage) received(h *privnet.Host, p pipe, n int) error {
 		k, err := s.socket(h, p)
 		if err == nil && k.ReadQueue != n {
 			err = checkf("%v has %d bytes to read, want %d", p.client, k.ReadQueue, n)
+		}
+		return err
+	})
+}
+
+// acknowledged waits until a host's socket has nothing left that is not acknowledged.
+func (s *stage) acknowledged(h *privnet.Host, p pipe) error {
+	return await(s.ctx, s.patience(), func() error {
+		k, err := s.socket(h, p)
+		if err == nil && (k.State == trace.Closed || k.WriteQueue != 0) {
+			err = checkf("%v in %v has %d bytes that are not acknowledged, want 0", p.client, k.State, k.WriteQueue)
 		}
 		return err
 	})
@@ -114,14 +130,14 @@ func (s *stage) counted(whose string, h *privnet.Host, name string, want int64) 
 	return err
 }
 
-// resetBy is the outcome of a connection that one side has reset.
-func resetBy(by trace.Side, after trace.TeardownKind, closer trace.Closer) outcome {
+// resetBy is the outcome of a connection that one side has reset, with so many RSTs.
+func resetBy(by trace.Side, after trace.TeardownKind, closer trace.Closer, rsts uint32) outcome {
 	return outcome{
 		handshake: trace.ThreeWay, teardown: trace.Reset, closer: closer,
 		states: states{trace.Closed, trace.Closed},
 		also: func(v *trace.Conn) error {
 			var want [2]uint32
-			want[by] = 1
+			want[by] = rsts
 			if v.ResetBy != by || v.ResetAfter != after || v.RST != want {
 				return checkf("reset by %v after %v, RSTs %v; want it by %v after %v, RSTs %v", v.ResetBy, v.ResetAfter, v.RST, by, after, want)
 			}
