@@ -59,10 +59,12 @@ func halfClose() *Scenario {
 }
 
 // halfClosedBy checks who closed its direction, and how many bytes the other
-// side sent then.
+// side sent then: with retransmissions, which a busy machine makes.
 func halfClosedBy(v *trace.Conn, by trace.Side, n int) error {
-	if h := v.HalfClose; !h.Seen || h.By != by || h.Bytes != uint64(n) {
-		return checkf("half-close %v by %v, then %d bytes; want it by %v, then %d", h.Seen, h.By, h.Bytes, by, n)
+	h, want := v.HalfClose, uint64(n)
+	again := v.Retransmits[by.Peer()] > 0
+	if !h.Seen || h.By != by || h.Bytes < want || h.Bytes > want && !again {
+		return checkf("half-close %v by %v, then %d bytes; want it by %v, then %d", h.Seen, h.By, h.Bytes, by, want)
 	}
 	return nil
 }

@@ -86,9 +86,10 @@ func lostLastACK() *Scenario {
 	}
 }
 
-// sentAgain checks that one side has sent its FIN more than once, and nothing else.
+// sentAgain checks that one side has sent its FIN more than once, and nothing
+// else. On a busy machine the other may have done so, too.
 func sentAgain(v *trace.Conn, side trace.Side) error {
-	if again := v.Retransmits[side]; again == 0 || v.FIN[side] != again+1 || v.Retransmits[side.Peer()] != 0 {
+	if again := v.Retransmits[side]; again == 0 || v.FIN[side] != again+1 {
 		return checkf("%v segments sent again, %v FINs; want the %v's FIN again", v.Retransmits, v.FIN, side)
 	}
 	return nil

@@ -25,7 +25,7 @@ func TestClosesOnAnotherWire(t *testing.T) {
 		{lostFIN(), nil, "the FIN is lost: client and server are in [FIN_WAIT_2 CLOSE_WAIT] by the wire"},
 		{lostLastACK(), nil, "in [TIME_WAIT CLOSED] by the kernel; want [TIME_WAIT CLOSED] and [TIME_WAIT LAST_ACK]"},
 		{crossingFINs(), nil, "both FINs are sent: client and server are in [TIME_WAIT "},
-		{crossingFINsOneLost(), crossingFINs().wire, "[CLOSING TIME_WAIT] and [CLOSING FIN_WAIT_2]"},
+		{crossingFINsOneLost(), crossingFINs().wire, "want [CLOSING FIN_WAIT_2] and [CLOSING FIN_WAIT_2]"},
 		{lostRST(), nil, "in [CLOSED CLOSED] by the kernel; want [CLOSED CLOSED] and [CLOSED ESTABLISHED]"},
 		{halfClose(), []privnet.Rule{{From: privnet.A, Flags: decode.FIN, Drop: true}}, "has not returned in 800ms; want the end of file"},
 		{orphanFinWait2(), noRST, "want [CLOSED CLOSED] and [CLOSED CLOSED]"},
@@ -55,7 +55,7 @@ func TestClosesOnAnotherWire(t *testing.T) {
 
 // What is checked beside the verdict fails where it is otherwise.
 func TestCloseChecks(t *testing.T) {
-	withData := trace.Conn{Bytes: [2]uint64{7, 0}, Steps: [6]trace.Step{{Seq: 101}, {Ack: 109}}}
+	withData := trace.Conn{Steps: [6]trace.Step{{Seq: 101}, {Ack: 109}}}
 	dataBefore := withData
 	dataBefore.Steps[0].Seq = 108
 	half := trace.Conn{HalfClose: trace.HalfClose{Seen: true, By: trace.Client, Bytes: 34}}
@@ -65,6 +65,10 @@ func TestCloseChecks(t *testing.T) {
 	bare := trace.Conn{ResetBy: trace.Server, RST: [2]uint32{0, 1}}
 	after := bare
 	after.ResetAfter = trace.HalfClosed
+	twice := after
+	twice.RST[trace.Server] = 2
+	busy := twice
+	busy.Retransmits[trace.Client] = 1
 	for _, tt := range []struct {
 		name string
 		err  error
@@ -74,9 +78,12 @@ func TestCloseChecks(t *testing.T) {
 		{"data before the FIN", finCarries(&dataBefore, 7), false},
 		{"half-close", halfClosedBy(&half, trace.Client, 34), true},
 		{"fewer bytes", halfClosedBy(&half, trace.Client, 35), false},
+		{"more bytes", halfClosedBy(&half, trace.Client, 33), false},
 		{"by the other", halfClosedBy(&half, trace.Server, 34), false},
 		{"FIN again", sentAgain(&again, trace.Client), true},
 		{"the other's FIN", sentAgain(&again, trace.Server), false},
+		{"two RSTs", reset(&twice), false},
+		{"two RSTs for two segments", reset(&busy), true},
 		{"data again", sentAgain(&data, trace.Client), false},
 		{"reset after a half-close", reset(&after), true},
 		{"reset after nothing", reset(&bare), false},
