@@ -4,6 +4,19 @@ package lab
 func closes() []*Scenario {
 	return []*Scenario{
 		fourStepClientFirst(),
+		fourStepServerFirst(),
+		threeStep(),
+		finWithData(),
+		halfClose(),
+		crossingFINs(),
+		crossingFINsOneLost(),
 		lostFIN(),
+		lostLastACK(),
+		orphanFinWait2(),
+		rstUnreadData(),
+		rstLinger0(),
+		rstWriteToClosed(),
+		rstToNothing(),
+		lostRST(),
 	}
 }

@@ -33,7 +33,7 @@ type WireConfig struct {
 	Routed netip.Prefix
 }
 
-// Rule says what becomes of the frames that it matches. Of those, Nth and
+// Rule says what becomes of the frames that it matches. Of those, Skip, Nth and
 // Chance choose the ones that it acts on; on these it does all that is set, but
 // what it drops is only dropped. It acts until it is lifted (Wire.Lift).
 type Rule struct {
@@ -43,6 +43,7 @@ type Rule struct {
 	// alone is no SYN-ACK: with decode.SYN and nothing else ACK must be clear.
 	// Zero: no matter.
 	Flags  decode.Flags
+	Skip   uint64  // leave alone so many of the frames that match first
 	Nth    uint64  // of the frames that match only this one, from 1; zero: all
 	Chance float64 // where Nth is zero: act on so many of them, as 0.01, chosen at random; zero: on all
 	Seed   uint64  // of Chance: it and the number of frames that matched before decide, in every rule alike

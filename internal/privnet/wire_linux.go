@@ -434,6 +434,8 @@ func (w *Wire) judge(from Side, frame []byte) (f fate) {
 // chosen reports whether a rule acts on the frame that it matched last.
 func (r *rule) chosen() bool {
 	switch {
+	case r.stats.Matched <= r.Skip:
+		return false
 	case r.Nth != 0:
 		return r.Nth == r.stats.Matched
 	case r.Chance != 0:

@@ -229,6 +229,7 @@ func TestWireCountsWhatRulesDo(t *testing.T) {
 		privnet.Rule{From: privnet.A, Filter: "udp port 7", Delay: time.Millisecond}, // all but "2"
 		privnet.Rule{Filter: "udp", Nth: 3, Delay: time.Millisecond},                 // the third of the others, "4"
 		privnet.Rule{Filter: "udp", Nth: 4, Drop: true},                              // the fourth, "5"
+		privnet.Rule{Filter: "udp", Skip: 3, Delay: time.Millisecond},                // the fourth of what is left, "6"
 	)
 	from, to := datagrams(t, w)
 	got := exchange(t, from, to, 4, "1", "2", "3", "4", "5", "6")
@@ -242,6 +243,7 @@ func TestWireCountsWhatRulesDo(t *testing.T) {
 		{Matched: 5, Delayed: 5},
 		{Matched: 5, Delayed: 1},
 		{Matched: 5, Dropped: 1},
+		{Matched: 4, Delayed: 1},
 	}}
 	if diff := cmp.Diff(want, stats(t, w)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
