@@ -96,12 +96,3 @@ func outlived(s *stage) error {
 	s.say("Server: in ESTABLISHED, and no timer runs: it has no SO_KEEPALIVE. The client's RST, which the packets show, was lost on the wire, too.")
 	return err
 }
-
-// counters reads the counters of a host.
-func (s *stage) counters(h *privnet.Host) (c kernel.Counters, err error) {
-	err = h.Do(func() (err error) {
-		c, err = kernel.ReadCounters()
-		return err
-	})
-	return c, err
-}
