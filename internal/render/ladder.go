@@ -172,18 +172,8 @@ func (t *Text) rungText(dst []byte, e *trace.Event) []byte {
 		dst = append(dst, ' ')
 		dst = appendBytes(dst, uint64(e.Len))
 	}
-	return appendRungNote(dst, e)
-}
-
-// appendRungNote says of a segment what its numbers do not.
-func appendRungNote(dst []byte, e *trace.Event) []byte {
-	switch {
-	case e.Note&trace.KeepAlive != 0:
-		return append(dst, " keep-alive"...)
-	case e.Note&trace.ZeroWindowProbe != 0:
-		return append(dst, " probe"...)
-	case e.Window == 0 && e.Flags.Has(decode.ACK) && !e.Flags.Any(decode.SYN|decode.RST):
-		return append(dst, " win=0"...) // whatever its scale
+	if e.Window == 0 && e.Flags.Has(decode.ACK) && !e.Flags.Any(decode.SYN|decode.RST) {
+		dst = append(dst, " win=0"...) // whatever its scale
 	}
 	return dst
 }
