@@ -18,6 +18,7 @@ func TestScenariosFollowSchema(t *testing.T) {
 		"socket backlog 1",
 		"socket duplex",
 		"socket connect --by-hand",
+		"lab rst-out-of-window udp-to-nobody close-wait-cure unix-stream",
 	} {
 		out, err := exec.CommandContext(t.Context(), "finack", append(strings.Fields(args), "--json")...).Output()
 		if err != nil || len(out) == 0 {

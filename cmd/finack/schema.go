@@ -13,7 +13,7 @@ func newSchema(s std) *cobra.Command {
 		Use:   "schema",
 		Short: "Print the JSON Schema of --json",
 		Long: `schema prints the JSON Schema (draft 2020-12) that every line of read,
-watch, check, socket and echo compare with --json follows.`,
+watch, check, lab, socket and echo compare with --json follows.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := io.WriteString(s.out, render.Schema)
