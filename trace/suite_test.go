@@ -22,7 +22,7 @@ func suite(t *testing.T, dirs ...string) (all []*fixture.Fixture) {
 	t.Helper()
 	for _, dir := range dirs {
 		paths, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
-		if err != nil || len(paths) < 3 {
+		if err != nil || len(paths) < 30 {
 			t.Fatalf("%s: %d fixtures, %v", dir, len(paths), err)
 		}
 		for _, path := range paths {
