@@ -55,10 +55,10 @@ func synInConnection(s *stage) error {
 	if err := s.ends("three SYNs later", p, trace.Established, trace.Established); err != nil {
 		return err
 	}
-	if err := through(client, server, "hello"); err != nil {
+	if err := s.pass(client, server, "hello"); err != nil {
 		return err
 	}
-	if err := through(server, client, "hello"); err != nil {
+	if err := s.pass(server, client, "hello"); err != nil {
 		return err
 	}
 	s.say("data still goes through, both ways")

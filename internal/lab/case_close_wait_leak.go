@@ -70,7 +70,7 @@ func leak(s *stage) error {
 
 // leakOutlives has one more client come and go, whose kernel forgets it soon.
 func (s *stage) leakOutlives(ln *net.TCPListener) error {
-	if err := s.setIPv4(s.client, "tcp_fin_timeout", "1"); err != nil {
+	if err := s.setSysctl(s.client, "net.ipv4.tcp_fin_timeout", "1"); err != nil {
 		return err
 	}
 	// The kernel keeps FIN_WAIT_2 for 3.5 times the retransmission timeout at least.

@@ -87,7 +87,7 @@ func (s *stage) sendBurst(h *privnet.Host, from, to net.Conn) error {
 			return err
 		}
 	}
-	return arrives(to, strings.Repeat(part, burst))
+	return s.arrives(to, strings.Repeat(part, burst))
 }
 
 // acks matches an ACK of a side for a number relative to the ISS.

@@ -38,7 +38,7 @@ func exhaust(s *stage) error {
 	if err := s.unhurried(crowdRTO); err != nil {
 		return err
 	}
-	if err := s.setIPv4(s.client, "ip_local_port_range", exhaustRange); err != nil {
+	if err := s.setSysctl(s.client, "net.ipv4.ip_local_port_range", exhaustRange); err != nil {
 		return err
 	}
 	ln, err := s.listen(s.server, serverPort)
@@ -100,7 +100,7 @@ func (s *stage) closedByClients(c crowd) error {
 // exhausted connects where every local port has TIME_WAIT to the listener, and
 // says what helps.
 func (s *stage) exhausted(ln *net.TCPListener) error {
-	reuse, err := s.getIPv4(s.client, "tcp_tw_reuse")
+	reuse, err := s.sysctl(s.client, "net.ipv4.tcp_tw_reuse")
 	if err != nil {
 		return err
 	}
@@ -117,14 +117,14 @@ func (s *stage) exhausted(ln *net.TCPListener) error {
 		return fmt.Errorf("connect to another port: %w", err)
 	}
 	s.say(fmt.Sprintf("To port %d it succeeds, from local port %d: also one of the ten.", serverPort+1, pipeOf(client).client.Port()))
-	if err := s.setIPv4(s.client, "ip_local_port_range", exhaustWider); err != nil {
+	if err := s.setSysctl(s.client, "net.ipv4.ip_local_port_range", exhaustWider); err != nil {
 		return err
 	}
 	if client, err = s.dial(s.client, ln.Addr()); err != nil {
 		return fmt.Errorf("connect with two more local ports: %w", err)
 	}
 	s.say(fmt.Sprintf("With two ports more in ip_local_port_range it succeeds, from %d.", pipeOf(client).client.Port()))
-	if err := s.setIPv4(s.client, "ip_local_port_range", exhaustRange); err != nil {
+	if err := s.setSysctl(s.client, "net.ipv4.ip_local_port_range", exhaustRange); err != nil {
 		return err
 	}
 	if err := s.noPort(ln.Addr()); err != nil {
@@ -158,7 +158,7 @@ func (s *stage) noPort(addr net.Addr) error {
 // exhaustedOnLoopback does the same with the one port that is left, within the
 // client's host.
 func (s *stage) exhaustedOnLoopback() error {
-	if err := s.setIPv4(s.client, "ip_local_port_range", exhaustOne); err != nil {
+	if err := s.setSysctl(s.client, "net.ipv4.ip_local_port_range", exhaustOne); err != nil {
 		return err
 	}
 	var ln *net.TCPListener

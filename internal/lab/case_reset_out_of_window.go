@@ -28,7 +28,7 @@ func resetsOutOfPlace(s *stage) error {
 		return err
 	}
 	p := pipeOf(client)
-	if err := through(client, server, "hello"); err != nil {
+	if err := s.pass(client, server, "hello"); err != nil {
 		return err
 	}
 	if err := s.awaitSeen(p, "the server's ACK of the data", 1, ofServer(decode.ACK, 5)); err != nil {
@@ -41,7 +41,7 @@ func resetsOutOfPlace(s *stage) error {
 	if err := s.ignoredResets(p); err != nil {
 		return err
 	}
-	if err := through(server, client, "alive"); err != nil { // it comes behind both
+	if err := s.pass(server, client, "alive"); err != nil { // it comes behind both
 		return err
 	}
 	if err := s.awaitSeen(p, "the server's data", 1, data(trace.Server)); err != nil {
@@ -66,7 +66,7 @@ func ofServer(flags decode.Flags, bytes uint32) func(*trace.Event) bool {
 // window, but not at its beginning, and one far outside.
 func (s *stage) ignoredResets(p pipe) error {
 	next := s.sndNxt(p)[trace.Server]
-	if err := s.inject(s.server, p.back(), decode.RST, next+1, 0); err != nil {
+	if err := s.inject(s.server, p.reverse(), decode.RST, next+1, 0); err != nil {
 		return err
 	}
 	if err := s.awaitSeen(p, "the challenge ACK", 1, noted(trace.ChallengeACK)); err != nil {
@@ -76,7 +76,7 @@ func (s *stage) ignoredResets(p pipe) error {
 		return err
 	}
 	const far = 3 << 29 // no window is more than 1<<30 bytes (RFC 7323 section 2.3)
-	if err := s.inject(s.server, p.back(), decode.RST, next+far, 0); err != nil {
+	if err := s.inject(s.server, p.reverse(), decode.RST, next+far, 0); err != nil {
 		return err
 	}
 	if err := s.awaitSeen(p, "the RST outside the window", 2, anomalous(trace.ResetOutOfPlace)); err != nil {
@@ -87,7 +87,7 @@ func (s *stage) ignoredResets(p pipe) error {
 
 // killedByReset has a RST sent to the client that is exactly where it must be.
 func (s *stage) killedByReset(p pipe, client, server net.Conn) error {
-	if err := s.inject(s.server, p.back(), decode.RST, s.sndNxt(p)[trace.Server], 0); err != nil {
+	if err := s.inject(s.server, p.reverse(), decode.RST, s.sndNxt(p)[trace.Server], 0); err != nil {
 		return err
 	}
 	if err := reset(client); err != nil {

@@ -30,7 +30,7 @@ func reuse(s *stage) error {
 	if err := s.unhurried(crowdRTO); err != nil {
 		return err
 	}
-	if err := s.setIPv4(s.client, "ip_local_port_range", "40007 40007"); err != nil {
+	if err := s.setSysctl(s.client, "net.ipv4.ip_local_port_range", "40007 40007"); err != nil {
 		return err
 	}
 	ln, err := s.listen(s.server, serverPort)
@@ -120,7 +120,7 @@ func numberOf(events []trace.Event, from trace.Side, flag decode.Flags) uint32 {
 
 // reuseAtClient connects again while TIME_WAIT is the client's.
 func (s *stage) reuseAtClient(ln *net.TCPListener, p pipe) error {
-	value, err := s.getIPv4(s.client, "tcp_tw_reuse")
+	value, err := s.sysctl(s.client, "net.ipv4.tcp_tw_reuse")
 	if err != nil {
 		return err
 	}
@@ -153,10 +153,10 @@ func (s *stage) reuseAtClient(ln *net.TCPListener, p pipe) error {
 // allowReuse says whether the client's host uses ports in TIME_WAIT again, and
 // has it do so as soon as can be.
 func (s *stage) allowReuse(value string) error {
-	if err := s.setIPv4(s.client, "tcp_tw_reuse", value); err != nil {
+	if err := s.setSysctl(s.client, "net.ipv4.tcp_tw_reuse", value); err != nil {
 		return err
 	}
-	err := s.setIPv4(s.client, "tcp_tw_reuse_delay", "1")
+	err := s.setSysctl(s.client, "net.ipv4.tcp_tw_reuse_delay", "1")
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // before Linux 6.14: it is 1 s
 	}

@@ -32,7 +32,7 @@ func damagedData(s *stage) error {
 	if err != nil {
 		return err
 	}
-	if err := through(server, client, "hello"); err != nil {
+	if err := s.pass(server, client, "hello"); err != nil {
 		return err
 	}
 	if err := s.grown(s.client, before, kernel.Counters{"TcpInCsumErrors": 1}); err != nil {

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"errors"
-	"io"
 	"net"
 	"os"
 	"strconv"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"finack/internal/kernel"
-	"finack/internal/privnet"
 )
 
 // crowdRTO is for scenarios in which nothing is lost.
@@ -38,10 +36,10 @@ func (s *stage) visit(ln *net.TCPListener) (client, server *net.TCPConn, err err
 	if client, server, err = s.meet(ln); err != nil {
 		return nil, nil, err
 	}
-	if err := tell(client, server, "ask\n"); err != nil {
+	if err := s.pass(client, server, "ask\n"); err != nil {
 		return nil, nil, err
 	}
-	return client, server, tell(server, client, "answer\n")
+	return client, server, s.pass(server, client, "answer\n")
 }
 
 // meet connects the client to a listener, which accepts.
@@ -56,18 +54,6 @@ func (s *stage) meet(ln *net.TCPListener) (client, server *net.TCPConn, err erro
 	return client, server, nil
 }
 
-// tell sends a message, and waits until it was read.
-func tell(from, to net.Conn, message string) error {
-	if _, err := io.WriteString(from, message); err != nil {
-		return err
-	}
-	if err := to.SetReadDeadline(time.Now().Add(stagePatience)); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(to, make([]byte, len(message)))
-	return err
-}
-
 // closeAll closes sockets in their order.
 func closeAll(list []*net.TCPConn) error {
 	for _, c := range list {
@@ -76,11 +62,6 @@ func closeAll(list []*net.TCPConn) error {
 		}
 	}
 	return nil
-}
-
-// setIPv4 changes a setting of a host, /proc/sys/net/ipv4/NAME (ip-sysctl).
-func (s *stage) setIPv4(h *privnet.Host, name, value string) error {
-	return h.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0) })
 }
 
 // openDescriptors counts the descriptors of this program that are sockets of a list.
@@ -103,16 +84,6 @@ func openDescriptors(list []kernel.Socket) (n int, err error) {
 		}
 	}
 	return n, nil
-}
-
-// getIPv4 returns a setting of a host.
-func (s *stage) getIPv4(h *privnet.Host, name string) (value string, err error) {
-	err = h.Do(func() error {
-		text, err := os.ReadFile("/proc/sys/net/ipv4/" + name)
-		value = strings.Join(strings.Fields(string(text)), " ")
-		return err
-	})
-	return value, err
 }
 
 // recvNow tells what a recv(2) that does not wait gives: a number of bytes, 0 at

@@ -91,6 +91,11 @@ func Run(ctx context.Context, w io.Writer, scenarios []*Scenario, cfg *Config) e
 			return fmt.Errorf("scenario %s: %w", sc.Name, err)
 		}
 	}
+	if len(scenarios) > 1 && !cfg.JSON {
+		if _, err := fmt.Fprintf(w, "%d scenarios, %d went otherwise\n", len(scenarios), len(failed)); err != nil {
+			return err
+		}
+	}
 	if len(failed) > 0 {
 		return checkf("%d of %d scenarios went otherwise: %s", len(failed), len(scenarios), strings.Join(failed, ", "))
 	}

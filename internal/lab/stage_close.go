@@ -55,11 +55,23 @@ func (s *stage) ask(client, server *net.TCPConn) error {
 }
 
 // pass has one end of a connection send a text and the other read it.
-func (s *stage) pass(from, to *net.TCPConn, text string) error {
+func (s *stage) pass(from, to net.Conn, text string) error {
 	if _, err := io.WriteString(from, text); err != nil {
+		return checkf("write %q: %v; want it to go through", text, err)
+	}
+	return s.arrives(to, text)
+}
+
+// arrives reads a text.
+func (s *stage) arrives(c net.Conn, text string) error {
+	if err := c.SetReadDeadline(time.Now().Add(s.patience())); err != nil {
 		return err
 	}
-	return s.receive(to, len(text))
+	got := make([]byte, len(text))
+	if n, err := io.ReadFull(c, got); err != nil || string(got) != text {
+		return checkf("read %q, %v; want %q", got[:n], err, text)
+	}
+	return nil
 }
 
 // receiveEnd reads the end of file.

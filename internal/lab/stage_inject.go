@@ -3,7 +3,6 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"syscall"
@@ -35,9 +34,6 @@ func (s *stage) inject(h *privnet.Host, p pipe, flags decode.Flags, seq, ack uin
 		return errors.Join(err, c.Close())
 	})
 }
-
-// back names the same connection seen from its server.
-func (p pipe) back() pipe { return pipe{p.server, p.client} }
 
 // sndNxt returns what each end of a connection sends next, by what the capture
 // shows: it is what the other expects, RCV.NXT, once that has arrived.
@@ -103,26 +99,6 @@ func (s *stage) grown(h *privnet.Host, since kernel.Counters, want kernel.Counte
 		}
 		return nil
 	})
-}
-
-// through proves that a connection lives: what one end writes arrives at the other.
-func through(from, to net.Conn, text string) error {
-	if _, err := from.Write([]byte(text)); err != nil {
-		return checkf("write %q: %v; want it to go through", text, err)
-	}
-	return arrives(to, text)
-}
-
-// arrives reads a text.
-func arrives(from net.Conn, text string) error {
-	if err := from.SetReadDeadline(time.Now().Add(stagePatience)); err != nil {
-		return err
-	}
-	got := make([]byte, len(text))
-	if n, err := io.ReadFull(from, got); err != nil || string(got) != text {
-		return checkf("read %q, %v; want %q", got[:n], err, text)
-	}
-	return nil
 }
 
 // reset waits until a read says that the connection was reset.

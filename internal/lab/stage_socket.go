@@ -157,7 +157,7 @@ func (s *stage) setSysctl(h *privnet.Host, name, value string) error {
 func (s *stage) sysctl(h *privnet.Host, name string) (value string, err error) {
 	err = h.Do(func() error {
 		b, err := os.ReadFile(sysctlFile(name))
-		value = strings.TrimSpace(string(b))
+		value = strings.Join(strings.Fields(string(b)), " ")
 		return err
 	})
 	return value, err

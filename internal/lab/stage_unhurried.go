@@ -17,10 +17,10 @@ const linuxRTO = 200 * time.Millisecond
 // the wire may stall for longer than linuxRTO.
 func (s *stage) unhurried(wait time.Duration) error {
 	for _, h := range []*privnet.Host{s.client, s.server} {
-		if err := s.setIPv4(h, "tcp_early_retrans", "0"); err != nil { // no tail loss probe
+		if err := s.setSysctl(h, "net.ipv4.tcp_early_retrans", "0"); err != nil { // no tail loss probe
 			return err
 		}
-		err := s.setIPv4(h, "tcp_rto_min_us", strconv.FormatInt(wait.Microseconds(), 10))
+		err := s.setSysctl(h, "net.ipv4.tcp_rto_min_us", strconv.FormatInt(wait.Microseconds(), 10))
 		if err != nil && !errors.Is(err, os.ErrNotExist) { // it is since Linux 6.11
 			return err
 		}
