@@ -23,6 +23,9 @@ func lostFIN() *Scenario {
 			if err := client.Close(); err != nil {
 				return err
 			}
+			if err := s.caught(0); err != nil {
+				return err
+			}
 			if err := s.ends("the FIN is lost", p, trace.FinWait1, trace.Established); err != nil {
 				return err
 			}
@@ -67,6 +70,9 @@ func lostLastACK() *Scenario {
 				return err
 			}
 			if err := server.Close(); err != nil {
+				return err
+			}
+			if err := s.caught(0); err != nil {
 				return err
 			}
 			s.say("The capture is before the loss: by the wire the last ACK is taken as said, until the FIN comes again.")
