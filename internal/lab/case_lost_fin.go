@@ -41,7 +41,7 @@ func lostFIN() *Scenario {
 			s.expect("Lost FIN", p, outcome{
 				handshake: trace.ThreeWay, teardown: trace.FourStep, closer: trace.ClosedByClient,
 				states: states{trace.TimeWait, trace.Closed},
-				also:   func(v *trace.Conn) error { return sentAgain(v, trace.Client) },
+				also:   func(v *trace.Conn) error { return finSentAgain(v, trace.Client) },
 			})
 			return s.ends("the server has closed", p, trace.TimeWait, trace.Closed)
 		},
@@ -85,16 +85,16 @@ func lostLastACK() *Scenario {
 			}
 			s.expect("Lost ACK", p, outcome{
 				handshake: trace.ThreeWay, teardown: trace.FourStep, closer: trace.ClosedByClient, states: wire,
-				also: func(v *trace.Conn) error { return sentAgain(v, trace.Server) },
+				also: func(v *trace.Conn) error { return finSentAgain(v, trace.Server) },
 			})
 			return s.ends("TIME_WAIT has answered", p, trace.TimeWait, trace.Closed)
 		},
 	}
 }
 
-// sentAgain checks that one side has sent its FIN more than once, and nothing
+// finSentAgain checks that one side has sent its FIN more than once, and nothing
 // else. On a busy machine the other may have done so, too.
-func sentAgain(v *trace.Conn, side trace.Side) error {
+func finSentAgain(v *trace.Conn, side trace.Side) error {
 	if again := v.Retransmits[side]; again == 0 || v.FIN[side] != again+1 {
 		return checkf("%v segments sent again, %v FINs; want the %v's FIN again", v.Retransmits, v.FIN, side)
 	}
