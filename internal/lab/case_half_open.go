@@ -63,6 +63,9 @@ func lostRST() *Scenario {
 			if err := s.abort(client); err != nil {
 				return err
 			}
+			if err := s.caught(0); err != nil {
+				return err
+			}
 			s.say("The capture is before the loss: by the wire the RST is taken as said.")
 			wire := states{trace.Closed, trace.Closed}
 			if err := s.endsDiffer("the RST is lost", p, wire, states{trace.Closed, trace.Established}); err != nil {

@@ -23,6 +23,9 @@ func lostFIN() *Scenario {
 			if err := client.Close(); err != nil {
 				return err
 			}
+			if err := s.caught(0); err != nil {
+				return err
+			}
 			if err := s.ends("the FIN is lost", p, trace.FinWait1, trace.Established); err != nil {
 				return err
 			}
@@ -38,7 +41,7 @@ func lostFIN() *Scenario {
 			s.expect("Lost FIN", p, outcome{
 				handshake: trace.ThreeWay, teardown: trace.FourStep, closer: trace.ClosedByClient,
 				states: states{trace.TimeWait, trace.Closed},
-				also:   func(v *trace.Conn) error { return sentAgain(v, trace.Client) },
+				also:   func(v *trace.Conn) error { return finSentAgain(v, trace.Client) },
 			})
 			return s.ends("the server has closed", p, trace.TimeWait, trace.Closed)
 		},
@@ -69,6 +72,9 @@ func lostLastACK() *Scenario {
 			if err := server.Close(); err != nil {
 				return err
 			}
+			if err := s.caught(0); err != nil {
+				return err
+			}
 			s.say("The capture is before the loss: by the wire the last ACK is taken as said, until the FIN comes again.")
 			wire := states{trace.TimeWait, trace.Closed}
 			if err := s.endsDiffer("the last ACK is lost", p, wire, states{trace.TimeWait, trace.LastAck}); err != nil {
@@ -79,16 +85,16 @@ func lostLastACK() *Scenario {
 			}
 			s.expect("Lost ACK", p, outcome{
 				handshake: trace.ThreeWay, teardown: trace.FourStep, closer: trace.ClosedByClient, states: wire,
-				also: func(v *trace.Conn) error { return sentAgain(v, trace.Server) },
+				also: func(v *trace.Conn) error { return finSentAgain(v, trace.Server) },
 			})
 			return s.ends("TIME_WAIT has answered", p, trace.TimeWait, trace.Closed)
 		},
 	}
 }
 
-// sentAgain checks that one side has sent its FIN more than once, and nothing
+// finSentAgain checks that one side has sent its FIN more than once, and nothing
 // else. On a busy machine the other may have done so, too.
-func sentAgain(v *trace.Conn, side trace.Side) error {
+func finSentAgain(v *trace.Conn, side trace.Side) error {
 	if again := v.Retransmits[side]; again == 0 || v.FIN[side] != again+1 {
 		return checkf("%v segments sent again, %v FINs; want the %v's FIN again", v.Retransmits, v.FIN, side)
 	}

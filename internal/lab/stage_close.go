@@ -24,6 +24,23 @@ const pureACK = "tcp[tcpflags] = tcp-ack"
 // reverse is the connection seen from the server, as its socket has it.
 func (p pipe) reverse() pipe { return pipe{p.server, p.client} }
 
+// caught waits until the wire has lost, or holds, a frame by each of these rules:
+// the capture and the sender's kernel know of it before that.
+func (s *stage) caught(rules ...int) error {
+	return await(s.ctx, s.patience(), func() error {
+		stats, err := s.wire.Stats()
+		if err != nil {
+			return err
+		}
+		for _, rule := range rules {
+			if r := &stats.Rules[rule]; r.Dropped+r.Held == 0 {
+				return checkf("the wire has lost no frame, and holds none, by its rule %d", rule)
+			}
+		}
+		return nil
+	})
+}
+
 // lift lifts rules of the wire.
 func (s *stage) lift(rules ...int) error {
 	for _, rule := range rules {
