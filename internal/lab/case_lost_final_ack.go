@@ -57,7 +57,10 @@ func (s *stage) silentClient() error {
 	if err != nil {
 		return err
 	}
-	if err := s.liftWhenLost(0); err != nil {
+	if err := s.caught(0); err != nil {
+		return err
+	}
+	if err := s.lift(0); err != nil {
 		return err
 	}
 	if _, err := s.accept(ln); err != nil {

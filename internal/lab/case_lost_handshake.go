@@ -59,7 +59,10 @@ func (s *stage) loseOnce(what string, server trace.State, seen string) error {
 		return err
 	}
 	s.say(seen)
-	if err := s.liftWhenLost(0); err != nil {
+	if err := s.caught(0); err != nil {
+		return err
+	}
+	if err := s.lift(0); err != nil {
 		return err
 	}
 	if err := s.returned(a, 0); err != nil {

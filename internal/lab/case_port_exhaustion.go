@@ -174,11 +174,10 @@ func (s *stage) exhaustedOnLoopback() error {
 	if err != nil {
 		return err
 	}
-	server, err := ln.AcceptTCP()
+	server, err := s.accept(ln)
 	if err != nil {
 		return err
 	}
-	s.atEnd(server)
 	if err := s.goodbye(client, server); err != nil {
 		return err
 	}

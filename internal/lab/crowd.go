@@ -47,11 +47,8 @@ func (s *stage) meet(ln *net.TCPListener) (client, server *net.TCPConn, err erro
 	if client, err = s.dial(s.client, ln.Addr()); err != nil {
 		return nil, nil, err
 	}
-	if server, err = ln.AcceptTCP(); err != nil {
-		return nil, nil, err
-	}
-	s.atEnd(server)
-	return client, server, nil
+	server, err = s.accept(ln)
+	return client, server, err
 }
 
 // closeAll closes sockets in their order.

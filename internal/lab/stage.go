@@ -158,10 +158,9 @@ func (s *stage) pair() (client, server *net.TCPConn, err error) {
 	if client, err = s.dial(s.client, ln.Addr()); err != nil {
 		return nil, nil, err
 	}
-	if server, err = ln.AcceptTCP(); err != nil {
+	if server, err = s.accept(ln); err != nil {
 		return nil, nil, err
 	}
-	s.atEnd(server)
 	return client, server, ln.Close()
 }
 

@@ -30,21 +30,6 @@ func (s *stage) patience() time.Duration {
 	return stagePatience
 }
 
-// liftWhenLost lifts a rule of the wire once a frame has been lost to it.
-func (s *stage) liftWhenLost(rule int) error {
-	err := await(s.ctx, s.patience(), func() error {
-		stats, err := s.wire.Stats()
-		if err == nil && stats.Rules[rule].Dropped == 0 {
-			err = checkf("the wire has lost nothing by its rule %d", rule)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return s.wire.Lift(rule)
-}
-
 // socketPort is an IPv4 address with a port of its own.
 func socketPort(addr netip.Addr, port int) netip.AddrPort {
 	return netip.AddrPortFrom(addr, uint16(port))
