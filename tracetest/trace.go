@@ -32,7 +32,7 @@ type Config struct {
 const (
 	defaultPatience = 10 * time.Second
 	defaultSnaplen  = 2048
-	ringSize        = 8 << 20
+	ringSize        = 16 << 20
 )
 
 // Trace is a capture in progress, and what it has seen since it began. Its

@@ -217,7 +217,7 @@ func tapped(ctx context.Context, k kind, f func() error) (*tap, error) {
 	}
 	// Each frame comes in once, at the tap of the host that sends it.
 	src, err := capture.OpenLive(&capture.LiveConfig{
-		Interface: "any", Filter: "inbound and " + proto + " port " + wirePort, Buffer: 4 << 20, Snaplen: 256,
+		Interface: "any", Filter: "inbound and " + proto + " port " + wirePort, Snaplen: 256,
 	})
 	if err != nil {
 		return nil, err

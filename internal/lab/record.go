@@ -43,7 +43,7 @@ func record(ctx context.Context) (*recorder, error) {
 
 // startRecording starts a recorder.
 func startRecording(ctx context.Context, what *recording) (*recorder, error) {
-	cfg := capture.LiveConfig{Interface: what.iface, Filter: what.filter, Buffer: 4 << 20}
+	cfg := capture.LiveConfig{Interface: what.iface, Filter: what.filter}
 	if !what.whole {
 		cfg.Snaplen = 256 // headers, also of what an ICMP message quotes
 	}
