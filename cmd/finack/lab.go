@@ -25,6 +25,12 @@ something else than a scenario says.`,
 		Example: `  finack lab
   finack lab three-way lost-fin
   finack lab --all --record recordings`,
+		ValidArgsFunction: func(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
+			for _, sc := range lab.Scenarios() {
+				names = append(names, cobra.CompletionWithDesc(sc.Name, sc.Title))
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var list []*lab.Scenario
 			switch {
