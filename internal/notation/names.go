@@ -94,10 +94,13 @@ func (n *names) pair(p *packet) (src, to *named) {
 }
 
 // fromClient reports whether the client has sent the first packet of a
-// connection that is seen: the sender of a SYN, the receiver of a SYN-ACK, else
-// the one with the higher port.
+// connection or flow that is seen: the sender of a SYN, the receiver of a
+// SYN-ACK, else the one with the higher port; of datagrams, whoever is the first.
 func (p *packet) fromClient() bool {
-	if p.kind == isTCP && p.tcp.Flags.Has(decode.SYN) {
+	switch {
+	case p.kind != isTCP:
+		return true
+	case p.tcp.Flags.Has(decode.SYN):
 		return !p.tcp.Flags.Has(decode.ACK)
 	}
 	return p.src.Port >= p.dst.Port
