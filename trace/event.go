@@ -63,6 +63,18 @@ type Event struct {
 	Verdict *Conn
 }
 
+// SeqLen returns SEG.LEN of a segment: payload bytes, SYN and FIN counted (RFC
+// 9293 section 3.4).
+func (e *Event) SeqLen() uint32 {
+	n := uint32(e.Len)
+	for _, f := range [...]decode.Flags{decode.SYN, decode.FIN} {
+		if e.Flags.Has(f) {
+			n++
+		}
+	}
+	return n
+}
+
 // Conn is the account of one TCP connection, UDP flow or ICMP echo flow, whose
 // endpoints have the echo's identifier for a port. Arrays are indexed by Side.
 type Conn struct {

@@ -533,3 +533,16 @@ func TestSequenceNumbersGoAround(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// SEG.LEN counts SYN and FIN.
+func TestEventSeqLen(t *testing.T) {
+	for _, tt := range []struct {
+		flags decode.Flags
+		n     int
+		want  uint32
+	}{{decode.ACK, 0, 0}, {decode.SYN, 0, 1}, {decode.FIN | decode.ACK, 3, 4}, {decode.RST, 2, 2}} {
+		if got := (&Event{Flags: tt.flags, Len: tt.n}).SeqLen(); got != tt.want {
+			t.Errorf("%v with %d bytes: %d, want %d", tt.flags, tt.n, got, tt.want)
+		}
+	}
+}

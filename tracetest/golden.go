@@ -92,10 +92,7 @@ func (a *account) once() (frames []decode.Frame) {
 	var next [2]uint32 // one past the highest number that a side has sent
 	for n, i := range a.packets() {
 		e := &a.events[i]
-		end := e.Seq + uint32(e.Len)
-		if e.Flags.Any(decode.SYN | decode.FIN) {
-			end++
-		}
+		end := e.Seq + e.SeqLen()
 		again := e.Note&(trace.Retransmission|trace.Duplicate) != 0
 		if again && int32(end-next[e.From]) <= 0 {
 			continue

@@ -29,13 +29,8 @@ func returned(n int, err error) string {
 	if errors.Is(err, io.EOF) {
 		return "0"
 	}
-	for errno, name := range map[syscall.Errno]string{
-		syscall.EAGAIN: "EAGAIN", syscall.EPIPE: "EPIPE", syscall.ECONNRESET: "ECONNRESET", syscall.ECONNREFUSED: "ECONNREFUSED",
-		syscall.ENOTCONN: "ENOTCONN", syscall.EMSGSIZE: "EMSGSIZE", syscall.ENOENT: "ENOENT",
-	} {
-		if errors.Is(err, errno) {
-			return "-1 " + name
-		}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return "-1 " + errnoName(errno)
 	}
 	return "-1 " + err.Error()
 }

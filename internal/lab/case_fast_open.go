@@ -113,7 +113,7 @@ func (s *stage) sendOnSYN(ln *net.TCPListener) error {
 	if err := s.countFastOpens(); err != nil {
 		return err
 	}
-	if err := s.wire.Lift(0); err != nil {
+	if err := s.lift(0); err != nil {
 		return err
 	}
 	s.expect("Second", a.pipe, outcome{

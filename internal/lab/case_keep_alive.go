@@ -89,7 +89,7 @@ func outlived(s *stage) error {
 	if err := s.endsDiffer("the client gives up", p, states{trace.Closed, trace.Closed}, states{trace.Closed, trace.Established}); err != nil {
 		return err
 	}
-	left, err := s.socket(s.server, pipe{p.server, p.client})
+	left, err := s.socket(s.server, p.reverse())
 	if err == nil && left.Timer != kernel.TimerNone {
 		err = checkf("the server's socket has the timer %v, want none", left.Timer)
 	}

@@ -41,7 +41,7 @@ func simultaneousOpen() *Scenario {
 				if err := s.endsDiffer(m.what, p, m.wire, m.inKernel); err != nil {
 					return err
 				}
-				if err := s.wire.Lift(rule); err != nil {
+				if err := s.lift(rule); err != nil {
 					return err
 				}
 			}

@@ -37,7 +37,7 @@ func synCookies() *Scenario {
 			if err := s.endsDiffer("connect has returned", a.pipe, established, states{trace.Established, trace.Closed}); err != nil {
 				return err
 			}
-			if err := s.wire.Lift(0); err != nil {
+			if err := s.lift(0); err != nil {
 				return err
 			}
 			if _, err := s.accept(ln); err != nil {

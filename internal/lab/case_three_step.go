@@ -58,14 +58,6 @@ func (s *stage) closeAtOnce() (p pipe, kind trace.TeardownKind, err error) {
 	if err := server.Close(); err != nil {
 		return p, kind, err
 	}
-	err = s.until(p, "the teardown of "+p.String(), func(events []trace.Event) bool {
-		for i := range events {
-			if events[i].Kind == trace.ConnClosed {
-				kind = events[i].Verdict.Teardown
-				return true
-			}
-		}
-		return false
-	})
+	kind, err = s.teardown(p)
 	return p, kind, err
 }

@@ -32,7 +32,7 @@ func threeWay() *Scenario {
 			if !a.under() {
 				return checkf("connect(2) has returned before the SYN-ACK")
 			}
-			if err := s.wire.Lift(0); err != nil {
+			if err := s.lift(0); err != nil {
 				return err
 			}
 			if err := s.returned(a, 0); err != nil {
@@ -43,7 +43,7 @@ func threeWay() *Scenario {
 			if err := s.endsDiffer("connect has returned", a.pipe, established, states{trace.Established, trace.SynReceived}); err != nil {
 				return err
 			}
-			if err := s.wire.Lift(1); err != nil {
+			if err := s.lift(1); err != nil {
 				return err
 			}
 			if _, err := s.accept(ln); err != nil {

@@ -102,7 +102,7 @@ func (s *stage) sayStarved(p pipe) error {
 	if err != nil {
 		return err
 	}
-	reader, err := s.socket(s.server, pipe{p.server, p.client})
+	reader, err := s.socket(s.server, p.reverse())
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (s *stage) kernelStates(p pipe) (got states, err error) {
 	if s.sc.onLo {
 		host = s.client
 	}
-	server, err := s.socket(host, pipe{p.server, p.client})
+	server, err := s.socket(host, p.reverse())
 	return states{client.State, server.State}, err
 }
 

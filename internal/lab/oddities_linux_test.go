@@ -13,7 +13,6 @@ import (
 
 	"finack/decode"
 	"finack/internal/privnet"
-	"finack/trace"
 )
 
 // Without its cause a scenario does not go as it says, and says how it went.
@@ -68,19 +67,6 @@ func TestReturned(t *testing.T) {
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
-// SEG.LEN counts SYN and FIN.
-func TestSegmentLen(t *testing.T) {
-	for _, tt := range []struct {
-		flags decode.Flags
-		n     int
-		want  uint32
-	}{{decode.ACK, 0, 0}, {decode.SYN, 0, 1}, {decode.FIN | decode.ACK, 3, 4}, {decode.RST, 2, 2}} {
-		if got := segmentLen(&trace.Event{Flags: tt.flags, Len: tt.n}); got != tt.want {
-			t.Errorf("%v with %d bytes: %d, want %d", tt.flags, tt.n, got, tt.want)
 		}
 	}
 }

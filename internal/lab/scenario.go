@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +24,6 @@ type Scenario struct {
 	Cure  string // what to do about it; "": nothing is wrong
 
 	wire   []privnet.Rule // what the wire does to the frames
-	routed netip.Prefix   // a network behind the client's host, for a peer by hand
 	onLo   bool           // the client's host talks to itself: its loopback is captured, not the wire
 	silent bool           // nothing is on the wire: there are no packets to show or to keep
 	wait   time.Duration  // for each thing that must come; 0: stagePatience

@@ -42,7 +42,7 @@ type stage struct {
 
 // perform runs the scenario from beginning to end, and checks what came of it.
 func (s *stage) perform() (err error) {
-	if s.wire, err = privnet.NewWire(&privnet.WireConfig{Rules: s.sc.wire, Routed: s.sc.routed}); err != nil {
+	if s.wire, err = privnet.NewWire(&privnet.WireConfig{Rules: s.sc.wire}); err != nil {
 		return err
 	}
 	s.client, s.server = s.wire.A, s.wire.B

@@ -130,13 +130,24 @@ func (s *stage) failed(call string, err error, want syscall.Errno) error {
 	return nil
 }
 
-// errnoName is the name of an errno that a closed connection gives, as errno(3) has it.
+// errnoName is the name of an errno, as errno(3) has it, of those that the calls
+// of a scenario give.
 func errnoName(e syscall.Errno) string {
 	switch e {
-	case syscall.EPIPE:
-		return "EPIPE"
+	case syscall.EAGAIN:
+		return "EAGAIN"
+	case syscall.ECONNREFUSED:
+		return "ECONNREFUSED"
 	case syscall.ECONNRESET:
 		return "ECONNRESET"
+	case syscall.EMSGSIZE:
+		return "EMSGSIZE"
+	case syscall.ENOENT:
+		return "ENOENT"
+	case syscall.ENOTCONN:
+		return "ENOTCONN"
+	case syscall.EPIPE:
+		return "EPIPE"
 	default:
 		return fmt.Sprintf("errno %d", int(e))
 	}

@@ -42,23 +42,12 @@ func (s *stage) sndNxt(p pipe) (next [2]uint32) {
 	defer s.rec.mu.Unlock()
 	known := [2]bool{}
 	for _, e := range s.events(p) {
-		end := e.Seq + segmentLen(&e)
+		end := e.Seq + e.SeqLen()
 		if e.Kind == trace.SegmentSeen && !e.Flags.Has(decode.RST) && (!known[e.From] || int32(end-next[e.From]) > 0) {
 			next[e.From], known[e.From] = end, true
 		}
 	}
 	return next
-}
-
-// segmentLen is SEG.LEN, which counts SYN and FIN (RFC 9293 section 3.3.1).
-func segmentLen(e *trace.Event) uint32 {
-	n := uint32(e.Len)
-	for _, f := range [...]decode.Flags{decode.SYN, decode.FIN} {
-		if e.Flags.Has(f) {
-			n++
-		}
-	}
-	return n
 }
 
 // awaitSeen waits until the capture shows so many segments of a connection, or
