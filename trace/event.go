@@ -54,7 +54,7 @@ type Event struct {
 	// StateChanged: which end, from which state to which.
 	Side     Side
 	Old, New State
-	Timer    bool // no segment: TIME_WAIT has lasted 2MSL
+	Timer    bool // no segment: TIME_WAIT has lasted 2MSL; also of a ConnReleased that a timer has caused
 	Revised  bool // takes back what was taken as said
 
 	Anomaly Anomaly

@@ -16,7 +16,7 @@ func (t *Tracker) segment(p *decode.Packet, reused bool) {
 	c, idx := t.find(&k, h)
 	if c != nil && t.isNew(c, c.side(srcHi), p) {
 		syn, last, times := t.takeSYN(c, c.side(srcHi), p)
-		t.release(c, idx, t.now, t.verdict(c))
+		t.release(c, idx, t.now, t.verdict(c), false)
 		c, reused = nil, times == 0
 		for i := range times {
 			t.segment(&syn, i == 0)

@@ -22,6 +22,7 @@ type Config struct {
 	TimeWait time.Duration
 	// UDPTimeout is the silence that ends a UDP or ICMP echo flow. Default 60 s.
 	UDPTimeout time.Duration
+	Without    Kinds
 	// All makes every segment and datagram an event, not just those that
 	// open, close or go wrong.
 	All bool
@@ -155,7 +156,7 @@ func (t *Tracker) expire() {
 				t.change(c, s, Closed, due, false, true)
 			}
 		}
-		t.release(c, i-1, due, v)
+		t.release(c, i-1, due, v, true)
 	}
 	for i := t.lists[listFlow].head; i != 0; i = t.lists[listFlow].head {
 		c := t.at(i - 1)
@@ -163,14 +164,14 @@ func (t *Tracker) expire() {
 		if due > t.now {
 			break
 		}
-		t.release(c, i-1, due, t.verdict(c))
+		t.release(c, i-1, due, t.verdict(c), true)
 	}
 }
 
 // release lets a connection go and gives its account.
-func (t *Tracker) release(c *record, idx uint32, at decode.Timestamp, v *Conn) {
+func (t *Tracker) release(c *record, idx uint32, at decode.Timestamp, v *Conn, timer bool) {
 	e := t.event(c, ConnReleased, at, Client)
-	e.Verdict = v
+	e.Verdict, e.Timer = v, timer
 	t.out = append(t.out, e)
 	if c.closing != 0 {
 		t.closing.release(c.closing - 1)
@@ -191,7 +192,7 @@ func (t *Tracker) evict() {
 			v := t.verdict(c)
 			v.Evicted = true
 			t.stats.Evicted++
-			t.release(c, i-1, t.now, v)
+			t.release(c, i-1, t.now, v, false)
 			return
 		}
 	}

@@ -35,6 +35,18 @@ type Config struct {
 	Flush    func() error    // called whenever the source has nothing more at hand; nil: not
 	Writer   *capture.Writer // also writes every frame
 	Count    uint64          // stop after so many frames; 0: do not
+	// Hide are the kinds of event that are not rendered. What nobody needs is
+	// not even made.
+	Hide trace.Kinds
+	// Where chooses the connections and flows whose accounts are rendered and
+	// counted in the summary; nil: all. Shards call it at the same time.
+	Where func(*trace.Conn) bool
+	// Shards is the number of trackers, each on a core of its own; connections
+	// are shared out among them. 0 and 1: one, on Run's goroutine. It is for
+	// captures that are not Live. What is told, and in which order, does not
+	// depend on it, but each has its part of the tracker's MaxConns, so that
+	// others may be evicted.
+	Shards int
 	// Events is given each frame's events, which are the callee's only during
 	// the call; nil: nobody.
 	Events func([]trace.Event)
@@ -52,13 +64,14 @@ var ErrOutput = errors.New("write output")
 type run struct {
 	Config
 	tracker *trace.Tracker
+	shards  *shards // instead of tracker
+	sink    sink
 	totals  render.Totals
 	copies  copies
 	frame   decode.Frame
 	packet  decode.Packet
 	decoder decode.Decoder
 	events  []trace.Event
-	buf     []byte
 	stop    decode.Timestamp // frames after it are not wanted any more; 0: all are
 	err     error            // of the output: what comes is still counted
 }
@@ -68,8 +81,14 @@ type run struct {
 // source's, or one of the output, which then is an ErrOutput. The end of ctx is
 // no error.
 func Run(ctx context.Context, cfg Config) (render.Totals, error) {
-	r := &run{Config: cfg, tracker: trace.New(cfg.Tracker)}
+	r := &run{Config: cfg}
+	r.sink = sink{Config: &r.Config}
 	r.totals.Live, r.totals.Writing = cfg.Live, cfg.Writer != nil
+	if cfg.Shards > 1 && !cfg.Live {
+		r.shards = newShards(&r.Config, cfg.Shards)
+	} else {
+		r.tracker = trace.New(r.trackerConfig())
+	}
 	interrupted := context.AfterFunc(ctx, func() {
 		if r.Live {
 			_ = r.Source.SetReadDeadline(time.Now().Add(drainTime))
@@ -79,10 +98,32 @@ func Run(ctx context.Context, cfg Config) (render.Totals, error) {
 	})
 	err := r.loop(ctx)
 	interrupted()
-	if werr := r.finish(); err == nil {
+	if werr := r.finish(); err == nil || err == errStopped {
 		err = werr
 	}
 	return r.totals, err
+}
+
+// shown reports whether single events are needed, or only the summary.
+func (cfg *Config) shown() bool {
+	return cfg.Events != nil || cfg.Renderer != nil && cfg.Hide&trace.AllKinds != trace.AllKinds
+}
+
+// trackerConfig returns the tracker's configuration: what is hidden from
+// everybody need not be made.
+func (cfg *Config) trackerConfig() *trace.Config {
+	var t trace.Config
+	if cfg.Tracker != nil {
+		t = *cfg.Tracker
+	}
+	if cfg.Events == nil {
+		t.Without |= cfg.Hide
+		if cfg.Renderer == nil {
+			t.Without = trace.AllKinds
+		}
+		t.Without &^= trace.KindsOf(trace.ConnReleased) // the summary needs it
+	}
+	return &t
 }
 
 // loop takes frame after frame.
@@ -90,7 +131,7 @@ func (r *run) loop(ctx context.Context) error {
 	buffered, _ := r.Source.(interface{ Buffered() bool })
 	for r.Count == 0 || r.totals.Frames < r.Count {
 		if buffered == nil || !buffered.Buffered() {
-			if err := r.flush(); err != nil {
+			if err := r.idle(); err != nil {
 				return err
 			}
 			r.arm(ctx)
@@ -103,7 +144,7 @@ func (r *run) loop(ctx context.Context) error {
 				return nil
 			}
 			r.events = r.tracker.Advance(decode.TimestampOf(time.Now()), r.events[:0])
-			if err := r.emit(); err != nil {
+			if err := r.sink.emit(r.events, r.tracker); err != nil {
 				return err
 			}
 			continue
@@ -148,15 +189,32 @@ func (r *run) arm(ctx context.Context) {
 	}
 }
 
-// one takes one frame along the whole way.
+// one takes one frame along the whole way, or hands its packet to the shards.
 func (r *run) one() error {
+	p := &r.packet
+	if r.shards != nil {
+		p = r.shards.next()
+	}
+	switch {
+	case !r.take(p):
+		return nil
+	case r.shards != nil:
+		return r.shards.take(p)
+	}
+	r.events = r.tracker.Observe(p, r.events[:0])
+	return r.sink.emit(r.events, r.tracker)
+}
+
+// take writes and decodes the frame at hand, and reports whether p is a packet
+// for the tracker.
+func (r *run) take(p *decode.Packet) bool {
 	r.totals.Frames++
 	if r.Writer != nil {
 		if err := r.Writer.WriteFrame(&r.frame); err != nil {
 			r.stopWriting(err, r.totals.Frames-1)
 		}
 	}
-	if err := r.decoder.Decode(&r.frame, &r.packet); err != nil {
+	if err := r.decoder.Decode(&r.frame, p); err != nil {
 		switch {
 		case errors.Is(err, decode.ErrTruncated):
 			r.totals.Truncated++
@@ -165,65 +223,26 @@ func (r *run) one() error {
 		default:
 			r.totals.Malformed++
 		}
-		return nil
+		return false
 	}
-	if r.AllIfs && r.copies.seen(&r.packet) {
+	if r.AllIfs && r.copies.seen(p) {
 		r.totals.Copies++
-		return nil
+		return false
 	}
-	r.events = r.tracker.Observe(&r.packet, r.events[:0])
-	return r.emit()
+	return true
 }
 
-// emit renders and hands on the events at hand.
-func (r *run) emit() error {
-	if len(r.events) == 0 {
-		return nil
-	}
-	r.buf = r.buf[:0]
-	for i := range r.events {
-		e := &r.events[i]
-		if e.Kind == trace.ConnReleased {
-			r.totals.Summary.Add(e.Verdict)
-		}
-		if r.Renderer != nil {
-			r.buf = r.Renderer.AppendEvent(r.buf, e)
-		}
-	}
-	if r.Events != nil {
-		r.Events(r.events)
-	}
-	return r.write()
-}
-
-func (r *run) write() error {
-	if len(r.buf) == 0 || r.Out == nil {
-		return nil
-	}
-	if _, err := r.Out.Write(r.buf); err != nil {
-		return errors.Join(ErrOutput, err)
-	}
-	return nil
-}
-
-// flush makes visible what was written, before the source may block.
-func (r *run) flush() error {
+// idle makes visible what was written, before the source may block.
+func (r *run) idle() error {
 	if r.Writer != nil && r.Live {
 		if err := r.Writer.Flush(); err != nil {
 			r.stopWriting(err, r.totals.Frames)
 		}
 	}
-	return r.flushOut()
-}
-
-func (r *run) flushOut() error {
-	if r.Flush == nil {
-		return nil
+	if r.shards != nil {
+		return r.shards.send(true)
 	}
-	if err := r.Flush(); err != nil {
-		return errors.Join(ErrOutput, err)
-	}
-	return nil
+	return r.sink.flush()
 }
 
 // stopWriting gives the copy of the frames up. Tracing goes on; the error is
@@ -236,11 +255,16 @@ func (r *run) stopWriting(err error, written uint64) {
 // finish gives the account of what is still open, and the totals.
 func (r *run) finish() error {
 	var err error
-	for c := range r.tracker.Conns() {
-		r.events = append(r.events[:0], trace.Event{Kind: trace.ConnReleased, Conn: c.ID, Verdict: c})
-		if werr := r.emit(); err == nil {
-			err = werr
+	if r.shards != nil {
+		err = r.shards.finish(&r.totals)
+	} else {
+		for c := range r.tracker.Conns() {
+			r.events = append(r.events[:0], trace.Event{Kind: trace.ConnReleased, Conn: c.ID, Verdict: c})
+			if werr := r.sink.emit(r.events, r.tracker); err == nil {
+				err = werr
+			}
 		}
+		r.totals.Tracker, r.totals.Summary = r.tracker.Stats(), r.sink.summary
 	}
 	if r.Writer != nil {
 		r.totals.Written = r.totals.Frames
@@ -251,19 +275,12 @@ func (r *run) finish() error {
 	if r.err != nil {
 		err = r.err
 	}
-	r.totals.Tracker = r.tracker.Stats()
 	stats, serr := r.Source.Stats()
 	if serr != nil {
 		r.warn(fmt.Errorf("read capture statistics: %w", serr))
 	}
 	r.totals.Dropped, r.totals.LoCopies, r.totals.BadStamps = stats.Dropped, stats.LoCopies, stats.BadStamps
-	if r.Renderer != nil {
-		r.buf = r.Renderer.AppendTotals(r.buf[:0], &r.totals)
-		if werr := r.write(); err == nil {
-			err = werr
-		}
-	}
-	if werr := r.flushOut(); err == nil {
+	if werr := r.sink.totals(&r.totals); err == nil {
 		err = werr
 	}
 	return err
