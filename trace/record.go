@@ -83,6 +83,7 @@ type record struct {
 	complete uint8  // Wireshark's tcp.completeness
 	bits     uint8
 	role     Role
+	stage    stage
 	extra    uint8 // TCP: SYNs sent again, at most 255; a flow: 1 + the code of the ICMP error that ended it
 	ends     [2]end
 }

@@ -14,6 +14,12 @@ func (t *Tracker) segment(p *decode.Packet, reused bool) {
 	srcHi := makeKey(&k, &p.Src, &p.Dst, decode.ProtoTCP)
 	h := t.hash(&k)
 	c, idx := t.find(&k, h)
+	switch {
+	case c != nil && t.ordinary(c, idx, c.side(srcHi), p), c == nil && !reused && t.ordinarySYN(&k, h, srcHi, p):
+		return
+	case c != nil:
+		c.stage = stageNone
+	}
 	if c != nil && t.isNew(c, c.side(srcHi), p) {
 		syn, last, times := t.takeSYN(c, c.side(srcHi), p)
 		t.release(c, idx, t.now, t.verdict(c), false)
@@ -79,6 +85,9 @@ func (t *Tracker) segment(p *decode.Packet, reused bool) {
 
 // show tells of a segment, before what it caused, and of what is wrong with it.
 func (t *Tracker) show(c *record, s Side, p *decode.Packet, at int, before [2]State, anomaly Anomaly, note Note, first bool) {
+	if t.cfg.Without.Has(SegmentSeen) && (anomaly == NoAnomaly || t.cfg.Without.Has(AnomalySeen)) {
+		return
+	}
 	seg := &p.Segment
 	e := t.event(c, SegmentSeen, p.Time, s)
 	e.TTL, e.Iface = p.TTL, p.Iface
@@ -86,8 +95,10 @@ func (t *Tracker) show(c *record, s Side, p *decode.Packet, at int, before [2]St
 	e.SeqBase, e.AckBase = c.ends[s].base, c.ends[s.Peer()].base
 	e.First, e.Note = first, note
 	e.Changed = [2]bool{before[Client] != e.States[Client], before[Server] != e.States[Server]}
-	t.out = slices.Insert(t.out, at, e)
-	if anomaly != NoAnomaly {
+	if !t.cfg.Without.Has(SegmentSeen) {
+		t.out = slices.Insert(t.out, at, e)
+	}
+	if anomaly != NoAnomaly && !t.cfg.Without.Has(AnomalySeen) {
 		e.Kind, e.Anomaly = AnomalySeen, anomaly
 		t.out = append(t.out, e)
 	}
@@ -111,6 +122,9 @@ func (t *Tracker) file(c *record, idx uint32, fin bool) {
 		}
 		if c.bits&bitReported == 0 {
 			c.bits |= bitReported
+			if t.cfg.Without.Has(ConnClosed) {
+				return
+			}
 			e := t.event(c, ConnClosed, c.last, Client)
 			e.Verdict = t.verdict(c)
 			t.out = append(t.out, e)

@@ -253,14 +253,30 @@ func (t *Tracker) completeness(c *record, p *decode.Packet, first, reused bool) 
 // not cost an allocation.
 const verdictBlock = 32
 
-// verdict returns the account of a connection or flow as it stands.
-func (t *Tracker) verdict(c *record) *Conn {
+// Recycle takes back a verdict of this tracker, which nobody may use any more;
+// a later one will lie in its memory. Who gives back all of them gets each
+// without an allocation.
+func (t *Tracker) Recycle(c *Conn) { t.given = append(t.given, c) }
+
+// blank returns an empty verdict.
+func (t *Tracker) blank() *Conn {
+	if n := len(t.given); n > 0 {
+		v := t.given[n-1]
+		t.given = t.given[:n-1]
+		*v = Conn{}
+		return v
+	}
 	if len(t.spare) == 0 {
 		t.spare = make([]Conn, verdictBlock)
 	}
 	v := &t.spare[0]
 	t.spare = t.spare[1:]
+	return v
+}
 
+// verdict returns the account of a connection or flow as it stands.
+func (t *Tracker) verdict(c *record) *Conn {
+	v := t.blank()
 	v.ID, v.Proto, v.Role, v.Start, v.End = c.id, c.proto, c.role, c.start, c.last
 	v.Announced = c.bits&bitReported != 0
 	v.Client, v.Server = c.endpoint(c.clientHi), c.endpoint(!c.clientHi)
