@@ -8,8 +8,8 @@ import (
 // What is read ahead of who reads: enough that neither waits for the other's
 // pauses, a fixed amount for each file that is open.
 const (
-	aheadPieces = 8
-	aheadSize   = 64 << 10
+	aheadPieces = 4
+	aheadSize   = 256 << 10
 )
 
 // ahead reads a reader on a goroutine of its own, so that decompression and
@@ -17,7 +17,7 @@ const (
 // once: it never waits to fill a piece.
 type ahead struct {
 	stop  <-chan struct{} // closed: the goroutine ends, as soon as its read does
-	full  chan piece
+	full  chan piece      // closed when it has ended
 	empty chan []byte
 	at    piece
 	used  int // bytes of at
@@ -40,6 +40,7 @@ func readAhead(r io.Reader, stop <-chan struct{}) *ahead {
 
 // run reads until there is an error or a stop.
 func (a *ahead) run(r io.Reader) {
+	defer close(a.full)
 	for {
 		var b []byte
 		select {
@@ -67,13 +68,14 @@ func (a *ahead) Read(p []byte) (int, error) {
 		if a.at.b != nil {
 			a.empty <- a.at.b
 		}
+		var ok bool
+		a.used = 0
 		select {
-		case a.at = <-a.full:
-			a.used = 0
+		case a.at, ok = <-a.full:
 		case <-a.stop:
+		}
+		if !ok {
 			a.at = piece{err: net.ErrClosed}
-			a.used = 0
-			return 0, net.ErrClosed
 		}
 	}
 	n := copy(p, a.at.b[a.used:])
