@@ -492,7 +492,7 @@ func (f *File) fill(n int, read bool) error {
 func (f *File) ended(err error, where string) error {
 	var path *os.PathError
 	switch {
-	case err == errWouldRead:
+	case err == errWouldRead || err == net.ErrClosed: // who reads ahead may still be at it
 		return err
 	case f.in.failed() && errors.As(f.in.err, &path):
 		return f.in.err // it names the file
