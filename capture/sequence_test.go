@@ -390,7 +390,7 @@ func TestSequenceProgress(t *testing.T) {
 }
 
 func BenchmarkSequence(b *testing.B) {
-	const frames = 1000
+	const frames = 20_000
 	for _, bench := range []struct {
 		name    string
 		overlap bool
