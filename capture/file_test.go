@@ -722,12 +722,17 @@ func TestReadFrameDoesNotAllocate(t *testing.T) {
 		if err := f.ReadFrame(&fr); err != nil { // makes the buffer
 			t.Fatal(err)
 		}
-		if n := testing.AllocsPerRun(10000, func() {
-			if err := f.ReadFrame(&fr); err != nil {
-				t.Fatal(err)
+		next := f.ReadFrame
+		for _, way := range []string{"ReadFrame", "NextFrame"} {
+			if n := testing.AllocsPerRun(9000, func() {
+				f.Buffered()
+				if err := next(&fr); err != nil {
+					t.Fatal(err)
+				}
+			}); n != 0 {
+				t.Errorf("%s, %s: %v allocations a frame", name, way, n)
 			}
-		}); n != 0 {
-			t.Errorf("%s: %v allocations a frame", name, n)
+			next = f.NextFrame
 		}
 	}
 }
@@ -753,19 +758,45 @@ func BenchmarkFile(b *testing.B) {
 		{"pcap.gz", "", fileGzip(b, fileLarge(n))},
 		{"pcap.zst", "", fileZstd(b, fileLarge(n))},
 	} {
-		b.Run(bench.name, func(b *testing.B) {
-			var fr decode.Frame
-			var f *File
-			b.ReportAllocs()
-			for i := range b.N {
-				if i%n == 0 {
-					f, _ = NewReader(bytes.NewReader(bench.file), bench.name, &FileConfig{Filter: bench.filter})
-				}
-				if err := f.ReadFrame(&fr); err != nil {
-					b.Fatal(err)
-				}
+		name := filepath.Join(b.TempDir(), "x")
+		if err := os.WriteFile(name, bench.file, 0o600); err != nil {
+			b.Fatal(err)
+		}
+		cfg := &FileConfig{Filter: bench.filter}
+		opens := map[string]func() (*File, error){
+			"memory": func() (*File, error) { return NewReader(bytes.NewReader(bench.file), bench.name, cfg) },
+			"disk":   func() (*File, error) { return OpenFile(name, cfg) },
+		}
+		for _, from := range []string{"memory", "disk"} {
+			for _, way := range []string{"ReadFrame", "NextFrame"} {
+				b.Run(bench.name+" from "+from+" "+way, func(b *testing.B) {
+					b.ReportAllocs()
+					var f *File
+					var fr decode.Frame
+					for i := range b.N {
+						if i%n == 0 {
+							if f != nil {
+								f.Close()
+							}
+							var err error
+							if f, err = opens[from](); err != nil {
+								b.Fatal(err)
+							}
+						}
+						var err error
+						if way == "ReadFrame" {
+							err = f.ReadFrame(&fr)
+						} else {
+							err = f.NextFrame(&fr)
+						}
+						if err != nil {
+							b.Fatal(err)
+						}
+					}
+					f.Close()
+				})
 			}
-		})
+		}
 	}
 }
 
@@ -927,6 +958,8 @@ func FuzzFile(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer whole.Close()
+		defer pieces.Close()
 		var a, b decode.Frame
 		for n := 0; ; n++ {
 			errA := whole.ReadFrame(&a)
