@@ -27,6 +27,9 @@ once its socket is open. FILTER is in tcpdump's language.`,
   sudo finack watch -w today.pcapng --json tcp`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			live.Filter = strings.Join(args, " ")
+			if err := o.choice.parse(cmd); err != nil {
+				return err
+			}
 			if err := checkFilter(live.Filter); err != nil {
 				return err
 			}

@@ -275,3 +275,23 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestComplete(t *testing.T) {
+	for text, want := range map[string]string{
+		"clos":                        "closed-by",
+		"state=CL":                    "state=CLOSED state=CLOSE_WAIT state=CLOSING",
+		"closed-by!=s":                "closed-by!=server",
+		"complete=":                   "complete=false complete=true",
+		"role=syn and (not client_st": "role=syn and (not client-state",
+		"rtt>1s ":                     "",
+		"rtt>":                        "",
+		"nosuch=c":                    "",
+	} {
+		if got := Complete(text); strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if got := Complete("not "); len(got) != len(fields) || got[0] != "not state" {
+		t.Errorf("%d fields: %q", len(got), got)
+	}
+}
