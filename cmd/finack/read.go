@@ -26,14 +26,21 @@ func newRead(s std) *cobra.Command {
 		Short: "Trace the connections in capture files",
 		Long: `read traces the connections in pcap and pcapng files, plain or compressed with
 gzip or zstd; - is standard input. The first arguments that exist, are - or end
-in .pcap, .pcapng or .cap (also with .gz or .zst) are files, the rest is a
-filter in tcpdump's language; -- ends the files.
+in .pcap, .pcapng or .cap (also with .gz or .zst) are files, or patterns of files
+where none has that name; the rest is a filter in tcpdump's language; -- ends the
+files. Several files are one capture. Ctrl-C ends the reading, and what was read
+is told.
+
+--where chooses connections as the filter chooses packets: see finack help where.
 
 --fixture writes the packets as text, with their events and the verdict, for
 finack check. What that text cannot say is refused by name, with a filter that
 leaves it out.`,
 		Example: `  finack read trace.pcapng
   finack read trace.pcap 'tcp port 80 and host 10.0.0.1'
+  finack read --summary day-*.pcap
+  finack read trace.pcap --where 'state=CLOSE_WAIT and closed-by=client'
+  finack read trace.pcap --json --only connection | jq .teardown.why
   tcpdump -i eth0 -U -w - | finack read -
   finack read trace.pcapng 'tcp port 80' --fixture half-close.txtar`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -115,20 +115,17 @@ var fields = [...]field{
 	{name: "server-state", kind: kindWord, words: states, help: "the server's", get: func(c *trace.Conn) ([2]int64, int) {
 		return value(tcp(c), c.States[trace.Server])
 	}},
-	{name: "closed-by", kind: kindWord, words: closers, help: "whose FIN came first; none: no FIN", get: func(c *trace.Conn) ([2]int64, int) {
+	{name: "closed-by", kind: kindWord, words: closers, help: "who closed first; none: no FIN was seen", get: func(c *trace.Conn) ([2]int64, int) {
 		return value(tcp(c), c.Closer)
 	}},
 	{name: "teardown", kind: kindWord, words: teardowns, help: "how it ended", get: func(c *trace.Conn) ([2]int64, int) {
 		return value(tcp(c), c.Teardown)
 	}},
-	{name: "complete", kind: kindFlag, help: "both FINs were acknowledged, or a reset ended it", get: func(c *trace.Conn) ([2]int64, int) {
-		return flag(tcp(c), c.Complete)
+	{name: "reset-after", kind: kindWord, optional: true, words: teardowns, help: "the teardown that a reset interrupted", get: func(c *trace.Conn) ([2]int64, int) {
+		return value(has(c.WasReset), c.ResetAfter)
 	}},
 	{name: "reset-by", kind: kindWord, optional: true, words: sides, help: "who reset it", get: func(c *trace.Conn) ([2]int64, int) {
 		return value(has(c.WasReset), c.ResetBy)
-	}},
-	{name: "reset-after", kind: kindWord, optional: true, words: teardowns, help: "the teardown that a reset interrupted", get: func(c *trace.Conn) ([2]int64, int) {
-		return value(has(c.WasReset), c.ResetAfter)
 	}},
 	{name: "handshake", kind: kindWord, words: handshakes, help: "how it opened", get: func(c *trace.Conn) ([2]int64, int) {
 		return value(tcp(c), c.Handshake)
@@ -162,15 +159,6 @@ var fields = [...]field{
 		return value((1-tcp(c))*has(c.HasRTT), c.RTT)
 	}},
 
-	{name: "packets", kind: kindCount, help: "segments or datagrams, both ends'", get: func(c *trace.Conn) ([2]int64, int) {
-		return value(1, c.Packets[trace.Client]+c.Packets[trace.Server])
-	}},
-	{name: "client-packets", kind: kindCount, help: "the client's", get: func(c *trace.Conn) ([2]int64, int) {
-		return value(1, c.Packets[trace.Client])
-	}},
-	{name: "server-packets", kind: kindCount, help: "the server's", get: func(c *trace.Conn) ([2]int64, int) {
-		return value(1, c.Packets[trace.Server])
-	}},
 	{name: "bytes", kind: kindSize, help: "payload, both ends'", get: func(c *trace.Conn) ([2]int64, int) {
 		return value(1, c.Bytes[trace.Client]+c.Bytes[trace.Server])
 	}},
@@ -179,6 +167,15 @@ var fields = [...]field{
 	}},
 	{name: "server-bytes", kind: kindSize, help: "the server's", get: func(c *trace.Conn) ([2]int64, int) {
 		return value(1, c.Bytes[trace.Server])
+	}},
+	{name: "packets", kind: kindCount, help: "segments or datagrams, both ends'", get: func(c *trace.Conn) ([2]int64, int) {
+		return value(1, c.Packets[trace.Client]+c.Packets[trace.Server])
+	}},
+	{name: "client-packets", kind: kindCount, help: "the client's", get: func(c *trace.Conn) ([2]int64, int) {
+		return value(1, c.Packets[trace.Client])
+	}},
+	{name: "server-packets", kind: kindCount, help: "the server's", get: func(c *trace.Conn) ([2]int64, int) {
+		return value(1, c.Packets[trace.Server])
 	}},
 	{name: "syn-retransmits", kind: kindCount, help: "SYNs of the client sent again", get: func(c *trace.Conn) ([2]int64, int) {
 		return value(tcp(c), c.SYNRetransmits)
@@ -213,6 +210,9 @@ var fields = [...]field{
 	{name: "completeness", kind: kindCount, help: "Wireshark's tcp.completeness", get: func(c *trace.Conn) ([2]int64, int) {
 		return value(tcp(c), c.Completeness)
 	}},
+	{name: "id", kind: kindCount, help: "its number in this run", get: func(c *trace.Conn) ([2]int64, int) {
+		return value(1, c.ID)
+	}},
 
 	{name: "proto", kind: kindWord, words: protos, help: "the protocol", get: func(c *trace.Conn) ([2]int64, int) {
 		for i, p := range protoOf {
@@ -234,8 +234,9 @@ var fields = [...]field{
 	{name: "server-port", kind: kindPort, help: "the server's", get: func(c *trace.Conn) ([2]int64, int) {
 		return value(ports(c), c.Server.Port)
 	}},
-	{name: "id", kind: kindCount, help: "its number in this run", get: func(c *trace.Conn) ([2]int64, int) {
-		return value(1, c.ID)
+
+	{name: "complete", kind: kindFlag, help: "both FINs were acknowledged, or a reset ended it", get: func(c *trace.Conn) ([2]int64, int) {
+		return flag(tcp(c), c.Complete)
 	}},
 	{name: "evicted", kind: kindFlag, help: "let go early to make room", get: func(c *trace.Conn) ([2]int64, int) {
 		return flag(1, c.Evicted)
