@@ -128,13 +128,13 @@ type shown struct {
 // newShown returns a renderer of the types of these names; all must be among
 // the allowed kinds.
 func newShown(names []string, allowed trace.Kinds) (*shown, error) {
+	if len(names) == 0 {
+		return nil, usagef("--only: want %s", strings.Join(typeNames(), ", "))
+	}
 	s := &shown{
 		conns:  slices.Contains(names, "connection"),
 		flows:  slices.Contains(names, "datagram_flow"),
 		totals: slices.Contains(names, "summary"),
-	}
-	if len(names) == 0 {
-		return nil, usagef("--only: want %s", strings.Join(typeNames(), ", "))
 	}
 	for _, name := range names {
 		i := slices.IndexFunc(shownTypes(), func(t shownType) bool { return t.name == name })

@@ -28,17 +28,17 @@ flows of which EXPR is true, and the summary counts only these:
   finack read trace.pcap --where 'handshake=refused or rtt > 100ms'
   sudo finack watch --where 'host=10.0.0.0/8 and idle-before-close>=5s' tcp
 
-A test is a field, =, !=, <, <=, > or >=, and a value. and (&&) binds closer than
-or (||), not (!) closer than both; brackets group. This is unlike a FILTER, in
-which and and or bind alike; a FILTER chooses packets, EXPR connections, and both
-may be given. Upper case, lower case, -, _ and nothing between the parts of a
-word are the same.
+A test is a field, =, !=, <, <=, > or >=, and a value. "and" (&&) binds closer
+than "or" (||), "not" (!) closer than both; brackets group. This is unlike a
+FILTER, in which "and" and "or" bind alike; a FILTER chooses packets, EXPR
+connections, and both may be given. Upper case, lower case, -, _ and nothing
+between the parts of a word are the same.
 
 Where there are two values, as the states of both ends, = is true if one of them
-is so, != if none is. Every test of a field that a connection does not have, such
-as the teardown of a UDP flow, is false, that with != too. The name alone of a
-field marked with * is true where there is one, that of one that is false or true
-where it is: not rtt, evicted.
+is so, != if none is. Every test of a field that a connection does not have, as
+the teardown of a UDP flow, is false, that with != too. A field alone is a test
+where it is false or true: evicted. One marked with * alone is true where there
+is one: not rtt.
 
 A connection is judged by its account: when its teardown completes and at its
 end; with --json, at its end. Its segments came before that and are not shown;

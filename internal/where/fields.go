@@ -155,7 +155,7 @@ var fields = [...]field{
 	{name: "teardown-duration", kind: kindDuration, optional: true, help: "the first FIN or RST to the last step", get: func(c *trace.Conn) ([2]int64, int) {
 		return value(has(c.NumSteps > 0), c.TeardownDuration())
 	}},
-	{name: "first-response", kind: kindDuration, optional: true, help: "of a UDP or ICMP echo flow: the first packet to its answer", get: func(c *trace.Conn) ([2]int64, int) {
+	{name: "first-response", kind: kindDuration, optional: true, help: "of a datagram flow: the first packet to its answer", get: func(c *trace.Conn) ([2]int64, int) {
 		return value((1-tcp(c))*has(c.HasRTT), c.RTT)
 	}},
 
@@ -241,7 +241,7 @@ var fields = [...]field{
 	{name: "evicted", kind: kindFlag, help: "let go early to make room", get: func(c *trace.Conn) ([2]int64, int) {
 		return flag(1, c.Evicted)
 	}},
-	{name: "unreachable", kind: kindFlag, help: "of a UDP flow: an ICMP error ended it", get: func(c *trace.Conn) ([2]int64, int) {
+	{name: "unreachable", kind: kindFlag, help: "of a datagram flow: an ICMP error ended it", get: func(c *trace.Conn) ([2]int64, int) {
 		return flag(1-tcp(c), c.Unreachable)
 	}},
 }
