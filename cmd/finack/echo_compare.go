@@ -11,11 +11,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"finack/internal/lab"
 	"finack/internal/privnet"
@@ -134,50 +131,4 @@ func serveElsewhere(stderr io.Writer) func(context.Context, []string) ([]string,
 		}
 		return bound, stop, nil
 	}
-}
-
-// progress shows how much of something long is done, on a terminal.
-type progress struct {
-	w     io.Writer
-	begin time.Time
-	bar   *progressbar.ProgressBar // nil before there is one
-	shown bool                     // w is a terminal
-}
-
-// A bar is only worth the flicker for what takes longer.
-const progressAfter = time.Second
-
-func newProgress(w io.Writer) *progress {
-	f, ok := w.(*os.File)
-	return &progress{w: w, begin: time.Now(), shown: ok && term.IsTerminal(int(f.Fd()))}
-}
-
-func (p *progress) step(done, total int) {
-	if !p.shown || p.bar == nil && time.Since(p.begin) < progressAfter {
-		return
-	}
-	if p.bar == nil {
-		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(p.w),
-			progressbar.OptionSetWidth(40), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
-	}
-	_ = p.bar.Set(done)
-}
-
-// finish removes the bar.
-func (p *progress) finish() {
-	if p.bar != nil {
-		_ = p.bar.Clear()
-		p.bar = nil
-	}
-}
-
-// afterProgress removes the bar before anything is printed.
-type afterProgress struct {
-	io.Writer
-	progress *progress
-}
-
-func (w *afterProgress) Write(b []byte) (int, error) {
-	w.progress.finish()
-	return w.Writer.Write(b)
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"finack/capture"
 	"finack/internal/pipeline"
@@ -29,6 +28,7 @@ type output struct {
 	write                                string
 	count                                uint64
 	udpTimeout                           time.Duration
+	choice                               choice
 
 	// interfaceName names an interface by its index; nil where frames have none.
 	interfaceName func(uint32) string
@@ -36,6 +36,7 @@ type output struct {
 
 func (o *output) flags(cmd *cobra.Command) {
 	o.styleFlags(cmd)
+	o.choice.flags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "show every segment and datagram, data too")
 	f.BoolVar(&o.absolute, "absolute", false, "print sequence numbers as on the wire, not relative")
@@ -61,8 +62,7 @@ func (o *output) colored(w io.Writer) (bool, error) {
 	case "never":
 		return false, nil
 	case "auto":
-		f, ok := w.(*os.File)
-		return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", nil
+		return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", nil
 	default:
 		return false, usagef("--color %s: must be auto, always or never", o.color)
 	}
@@ -110,6 +110,7 @@ func (o *output) prepare(s std, snaplen uint32) (cfg pipeline.Config, done func(
 	if cfg.Renderer, err = o.renderer(s.out); err != nil {
 		return cfg, nil, err
 	}
+	o.choice.apply(&cfg, o.json)
 	done = func() error { return nil }
 	if o.write != "" {
 		if o.write == "-" { // stdout is the capture's

@@ -4,13 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"finack/capture"
 	"finack/internal/pcapfilter"
 	"finack/internal/pipeline"
+	"finack/trace"
 )
 
 func newRead(s std) *cobra.Command {
@@ -22,24 +26,37 @@ func newRead(s std) *cobra.Command {
 		Short: "Trace the connections in capture files",
 		Long: `read traces the connections in pcap and pcapng files, plain or compressed with
 gzip or zstd; - is standard input. The first arguments that exist, are - or end
-in .pcap, .pcapng or .cap (also with .gz or .zst) are files, the rest is a
-filter in tcpdump's language; -- ends the files.
+in .pcap, .pcapng or .cap (also with .gz or .zst) are files, or patterns of files
+where none has that name; the rest is a filter in tcpdump's language; -- ends the
+files. Several files are one capture. Ctrl-C ends the reading, and what was read
+is told.
+
+--where chooses connections as the filter chooses packets: see finack help where.
 
 --fixture writes the packets as text, with their events and the verdict, for
 finack check. What that text cannot say is refused by name, with a filter that
 leaves it out.`,
 		Example: `  finack read trace.pcapng
   finack read trace.pcap 'tcp port 80 and host 10.0.0.1'
+  finack read --summary day-*.pcap
+  finack read trace.pcap --where 'state=CLOSE_WAIT and closed-by=client'
+  finack read trace.pcap --json --only connection | jq .teardown.why
   tcpdump -i eth0 -U -w - | finack read -
   finack read trace.pcapng 'tcp port 80' --fixture half-close.txtar`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files, filter := splitArgs(args, cmd.ArgsLenAtDash())
-			files = append(named, files...)
+			files, err := expand(append(named, files...))
+			if err != nil {
+				return err
+			}
 			if len(files) == 0 {
 				if len(args) > 0 {
 					return usagef("read %s: no such file", args[0])
 				}
 				return usagef("read: no file named: see finack read --help")
+			}
+			if err := o.choice.parse(cmd); err != nil {
+				return err
 			}
 			if err := checkFilter(filter); err != nil {
 				return err
@@ -55,6 +72,11 @@ leaves it out.`,
 				return err
 			}
 			defer src.Close()
+			progress := newProgress(s.err, progressbar.OptionShowBytes(true), progressbar.OptionShowCount())
+			s := std{s.in, s.out, &afterProgress{s.err, progress}}
+			if isTerminal(s.out) {
+				s.out = &afterProgress{s.out, progress}
+			}
 			cfg, done, err := o.prepare(s, 0)
 			if err != nil {
 				return err
@@ -63,7 +85,12 @@ leaves it out.`,
 			if record.path == "-" { // stdout is the fixture's
 				cfg.Out, cfg.Flush, cfg.Renderer = nil, nil, nil
 			}
+			if isTerminal(s.out) && cfg.Hide != trace.AllKinds {
+				progress.shown = false // lines come there all the time
+			}
+			stop := progress.follow(src)
 			totals, err := pipeline.Run(cmd.Context(), cfg)
+			stop()
 			if derr := done(); err == nil {
 				err = derr
 			}
@@ -91,19 +118,50 @@ func splitArgs(args []string, dash int) (files []string, filter string) {
 	return args[:n], strings.Join(args[n:], " ")
 }
 
-// isFile reports whether an argument is meant as a file.
+// isFile reports whether an argument is meant as a file, or as a pattern of files.
 func isFile(arg string) bool {
-	if arg == "-" {
+	if arg == "-" || isCapture(arg) {
 		return true
 	}
+	if _, err := os.Stat(arg); err == nil {
+		return true
+	}
+	matches, err := filepath.Glob(arg)
+	return err == nil && len(matches) > 0
+}
+
+// isCapture reports whether an argument ends as the name of a capture does.
+func isCapture(arg string) bool {
 	name := strings.TrimSuffix(strings.TrimSuffix(arg, ".gz"), ".zst")
 	for _, suffix := range [...]string{".pcap", ".pcapng", ".cap"} {
 		if strings.HasSuffix(name, suffix) && !strings.Contains(arg, " ") {
 			return true
 		}
 	}
-	_, err := os.Stat(arg)
-	return err == nil
+	return false
+}
+
+// expand replaces what is no file and has *, ? or [ in it, as no shell has done,
+// by the files that match.
+func expand(names []string) ([]string, error) {
+	var files []string
+	for _, name := range names {
+		_, err := os.Stat(name)
+		if err == nil || !strings.ContainsAny(name, "*?[") {
+			files = append(files, name)
+			continue
+		}
+		matches, err := filepath.Glob(name)
+		if err != nil {
+			return nil, usagef("read %s: %w", name, err)
+		}
+		if len(matches) == 0 {
+			return nil, usagef("read %s: no file matches", name)
+		}
+		slices.Sort(matches)
+		files = append(files, matches...)
+	}
+	return files, nil
 }
 
 // checkFilter says early what is wrong with a filter, and that its first word

@@ -7,6 +7,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"finack/capture"
+	"finack/internal/notation"
 	"finack/internal/privnet"
 )
 
@@ -33,6 +35,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("TZ", "UTC")
 			return nil
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"capture": writeCapture},
 		Condition: func(cond string) (bool, error) {
 			if cond == "netns" {
 				privnet.Require(t)
@@ -41,4 +44,21 @@ func TestScripts(t *testing.T) {
 			return false, os.ErrInvalid
 		},
 	})
+}
+
+// writeCapture is the command "capture FILE SEGMENTS": it writes a capture of
+// the packets that a text has, in the notation of a fixture's segments.
+func writeCapture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture FILE SEGMENTS")
+	}
+	lines, err := notation.Parse(ts.ReadFile(args[1]))
+	ts.Check(err)
+	w, err := capture.CreateFile(ts.MkAbs(args[0]), nil)
+	ts.Check(err)
+	for i := range lines {
+		lines[i].Frame.Time = lines[i].Time
+		ts.Check(w.WriteFrame(&lines[i].Frame))
+	}
+	ts.Check(w.Close())
 }

@@ -21,12 +21,17 @@ func newWatch(s std) *cobra.Command {
 		Long: `watch traces the connections on an interface, or on all: handshakes, teardowns,
 resets, and the first datagrams of each exchange. Ctrl-C ends it with a summary.
 It needs CAP_NET_RAW (sudo, or setcap on the binary) and gives all privileges up
-once its socket is open. FILTER is in tcpdump's language.`,
+once its socket is open. FILTER is in tcpdump's language; --where chooses
+connections as FILTER chooses packets: see finack help where.`,
 		Example: `  sudo finack watch
   sudo finack watch -i eth0 'tcp port 443 and host 10.0.0.1'
+  sudo finack watch --where 'teardown=reset or handshake=refused'
   sudo finack watch -w today.pcapng --json tcp`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			live.Filter = strings.Join(args, " ")
+			if err := o.choice.parse(cmd); err != nil {
+				return err
+			}
 			if err := checkFilter(live.Filter); err != nil {
 				return err
 			}

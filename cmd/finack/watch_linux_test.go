@@ -229,6 +229,22 @@ func TestWatchWritesForTshark(t *testing.T) {
 	}
 }
 
+// Live, too, only the connections are shown that were asked for, and the rest is counted.
+func TestWatchWhere(t *testing.T) {
+	privnet.Require(t)
+	where := startWatch(t, "-i", "lo", "--where", "closed-by=client and bytes>=100k")
+	none := startWatch(t, "-i", "lo", "--where", "closed-by=server", "--summary")
+	someTraffic(t)
+	out := where.end()
+	if n := strings.Count(out, " closed by client, "); n != 5 || strings.Contains(out, "SYN ") || strings.Contains(out, "UDP") ||
+		!strings.Contains(out, ", 5 of 5 TCP connections and 0 of 1 datagram flow match, ") {
+		t.Errorf("it printed\n%s", out)
+	}
+	if out := none.end(); !strings.Contains(out, " frames, 0 of 5 TCP connections and 0 of 1 datagram flow match, 0 frames lost\n") || strings.Count(out, "\n") != 1 {
+		t.Errorf("--summary printed\n%s", out)
+	}
+}
+
 // A line is out within two milliseconds of the kernel's stamp in it.
 func TestWatchLatency(t *testing.T) {
 	privnet.Require(t)

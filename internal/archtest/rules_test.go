@@ -24,7 +24,8 @@ var arrows = map[string][]string{
 	"decode":              {},
 	"raw":                 {},
 	"internal/pcapfilter": {},
-	"internal/echo":       {"trace"}, // its Distribution
+	"internal/where":      {"decode", "trace"}, // predicates on accounts, as pcapfilter's are on packets
+	"internal/echo":       {"trace"},           // its Distribution
 	"internal/craft":      {"decode"},
 	"internal/notation":   {"decode", "internal/craft"},
 	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"},                               // trace: the states' names
@@ -172,7 +173,7 @@ var rules = []rule{
 // clockless reports whether f must do without a clock.
 func clockless(f *file) bool {
 	switch f.pkg {
-	case "raw", "decode", "trace", "internal/render", "internal/fixture", "internal/pcapfilter", "internal/craft", "internal/notation":
+	case "raw", "decode", "trace", "internal/render", "internal/fixture", "internal/pcapfilter", "internal/craft", "internal/notation", "internal/where":
 		return true
 	case "internal/byhand": // but for what is live
 		return !strings.HasPrefix(f.name, "host") && !strings.HasPrefix(f.name, "conn")

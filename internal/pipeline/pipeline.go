@@ -39,7 +39,8 @@ type Config struct {
 	// not even made.
 	Hide trace.Kinds
 	// Where chooses the connections and flows whose accounts are rendered and
-	// counted in the summary; nil: all. Shards call it at the same time.
+	// counted in the summary, by the account when a teardown completes and by
+	// that at the release; nil: all. Shards call it at the same time.
 	Where func(*trace.Conn) bool
 	// Shards is the number of trackers, each on a core of its own; connections
 	// are shared out among them. 0 and 1: one, on Run's goroutine. It is for
@@ -83,7 +84,7 @@ type run struct {
 func Run(ctx context.Context, cfg Config) (render.Totals, error) {
 	r := &run{Config: cfg}
 	r.sink = sink{Config: &r.Config}
-	r.totals.Live, r.totals.Writing = cfg.Live, cfg.Writer != nil
+	r.totals.Live, r.totals.Writing, r.totals.Chosen = cfg.Live, cfg.Writer != nil, cfg.Where != nil
 	if cfg.Shards > 1 && !cfg.Live {
 		r.shards = newShards(&r.Config, cfg.Shards)
 	} else {
@@ -154,6 +155,7 @@ func (r *run) loop(ctx context.Context) error {
 		case errors.Is(err, io.EOF) && !errors.Is(err, capture.ErrFormat):
 			return nil
 		case errors.Is(err, net.ErrClosed) && ctx.Err() != nil:
+			r.totals.Interrupted = true
 			return nil
 		default:
 			return err

@@ -36,6 +36,8 @@ func same(t *testing.T, open func() capture.Source) {
 		{Tracker: &trace.Config{All: true}},
 		{Hide: trace.AllKinds &^ trace.KindsOf(trace.ConnReleased)},
 		{Hide: trace.AllKinds},
+		{Hide: onlyAccounts, Where: func(c *trace.Conn) bool { return c.Packets[trace.Server] > 2 }},
+		{Hide: trace.AllKinds, Where: func(c *trace.Conn) bool { return c.Teardown != trace.Reset }},
 	} {
 		want := toldBy(t, open(), 1, cfg)
 		for _, n := range []int{2, 4, 7} {

@@ -15,6 +15,7 @@ type sink struct {
 	*Config
 	summary trace.Summary
 	buf     []byte
+	closed  map[uint64]bool // connections that Where has chosen when they closed, until they are released
 }
 
 // emit renders events and hands them on. The accounts in them go back to their
@@ -27,14 +28,14 @@ func (s *sink) emit(events []trace.Event, from *trace.Tracker) error {
 	s.buf = s.buf[:0]
 	for i := range events {
 		e := &events[i]
-		if e.Verdict != nil && s.Where != nil && !s.Where(e.Verdict) {
+		if e.Verdict != nil && !s.chosen(e) {
 			continue
 		}
 		if e.Kind == trace.ConnReleased {
 			s.summary.Add(e.Verdict)
 		}
 		if s.Renderer != nil && !s.Hide.Has(e.Kind) {
-			s.buf = s.Renderer.AppendEvent(s.buf, e)
+			s.render(e)
 		}
 	}
 	if s.Events != nil {
@@ -43,6 +44,31 @@ func (s *sink) emit(events []trace.Event, from *trace.Tracker) error {
 		recycle(events, from)
 	}
 	return s.write()
+}
+
+// chosen reports whether Where chooses the account in e. What it has chosen when
+// the connection closed stays chosen, whatever came later: who is shown is
+// counted, and the other way round.
+func (s *sink) chosen(e *trace.Event) bool {
+	return s.Where == nil || e.Kind == trace.ConnReleased && s.closed[e.Conn] || s.Where(e.Verdict)
+}
+
+// render appends an event that is to be shown.
+func (s *sink) render(e *trace.Event) {
+	switch {
+	case s.Where == nil || e.Verdict == nil:
+	case e.Kind == trace.ConnClosed:
+		if s.closed == nil {
+			s.closed = make(map[uint64]bool)
+		}
+		s.closed[e.Conn] = true
+	case !s.closed[e.Conn]: // it was not chosen when it closed, and thus not shown
+		s.buf = s.Renderer.AppendConn(s.buf, e.Verdict)
+		return
+	default:
+		delete(s.closed, e.Conn)
+	}
+	s.buf = s.Renderer.AppendEvent(s.buf, e)
 }
 
 // recycle gives the accounts in events back to their tracker.

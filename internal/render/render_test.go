@@ -494,6 +494,22 @@ func TestTotalsOfFewConnections(t *testing.T) {
 	}
 }
 
+// Where not all connections were chosen, or read, the first line says so.
+func TestTotalsOfSome(t *testing.T) {
+	s := &Totals{Frames: 7, Chosen: true, Tracker: trace.Stats{Conns: 12, Flows: 1}}
+	first := func() string {
+		line, _, _ := strings.Cut(string((&Text{}).AppendTotals(nil, s)), "\n")
+		return line
+	}
+	if got, want := first(), "7 frames, 0 of 12 TCP connections and 0 of 1 datagram flow match"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	s.Chosen, s.Interrupted = false, true
+	if got, want := first(), "interrupted after 7 frames, 0 TCP connections, 0 datagram flows"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // The text names the first idle timeouts, and says how many more there are and
 // what was not looked at.
 func TestManyIdleTimeouts(t *testing.T) {

@@ -34,7 +34,7 @@ func schema(t *testing.T) *jsonschema.Schema {
 func jsonOf(t *testing.T, j *JSON) []byte {
 	events, conns := story(t)
 	var out []byte
-	totals := Totals{Frames: uint64(len(events)), Writing: true}
+	totals := Totals{Frames: uint64(len(events)), Writing: true, Interrupted: true, Chosen: true}
 	for i := range events {
 		out = j.AppendEvent(out, &events[i])
 		if events[i].Kind == trace.ConnReleased {
@@ -81,7 +81,7 @@ func TestSchemaIsStrict(t *testing.T) {
 		delete(o, "colour")
 		optional := []string{
 			"notes", "ack", "timer", "revised", "meaning", "time_in", "idle_before_close", "duplicates", "out_of_order", "keep_alives",
-			"zero_window_probes", "challenge_acks", "first_response", "unreachable", "evicted", "icmp_id", "written",
+			"zero_window_probes", "challenge_acks", "first_response", "unreachable", "evicted", "icmp_id", "written", "interrupted", "seen",
 			"handshake_rtt", "half_open", "half_close", "lifetime",
 		}
 		for key, value := range o {

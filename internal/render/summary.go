@@ -23,17 +23,39 @@ type Totals struct {
 	Written   uint64 // frames written with -w
 	Writing   bool   // -w was given
 	Live      bool
-	Tracker   trace.Stats
-	Summary   trace.Summary
+	// Interrupted is set when the run was ended before its source was.
+	Interrupted bool
+	// Chosen is set when Summary has only some of the connections and flows;
+	// Tracker tells how many there were.
+	Chosen  bool
+	Tracker trace.Stats
+	Summary trace.Summary
 }
 
 // AppendTotals appends the summary: outcomes, then whatever was not as it should be.
 func (t *Text) AppendTotals(dst []byte, s *Totals) []byte {
+	if s.Interrupted {
+		dst = append(dst, "interrupted after "...)
+	}
 	dst = appendCount(dst, s.Frames, "frame", "frames")
 	dst = append(dst, ", "...)
-	dst = appendCount(dst, uint64(s.Summary.Conns), "TCP connection", "TCP connections")
-	dst = append(dst, ", "...)
-	dst = appendCount(dst, uint64(s.Summary.Flows), "datagram flow", "datagram flows")
+	conns, flows := uint64(s.Summary.Conns), uint64(s.Summary.Flows)
+	if s.Chosen {
+		dst = append(strconv.AppendUint(dst, conns, 10), " of "...)
+		conns = s.Tracker.Conns
+	}
+	dst = appendCount(dst, conns, "TCP connection", "TCP connections")
+	if s.Chosen {
+		dst = append(dst, " and "...)
+		dst = append(strconv.AppendUint(dst, flows, 10), " of "...)
+		flows = s.Tracker.Flows
+	} else {
+		dst = append(dst, ", "...)
+	}
+	dst = appendCount(dst, flows, "datagram flow", "datagram flows")
+	if s.Chosen {
+		dst = append(dst, " match"...)
+	}
 	if s.Live {
 		dst = append(dst, ", "...)
 		dst = appendCount(dst, s.Dropped, "frame lost", "frames lost")
@@ -231,6 +253,14 @@ func appendCount(dst []byte, n uint64, one, many string) []byte {
 func (j *JSON) AppendTotals(dst []byte, s *Totals) []byte {
 	dst = append(dst, `{"type":"summary","frames":`...)
 	dst = strconv.AppendUint(dst, s.Frames, 10)
+	if s.Interrupted {
+		dst = append(dst, `,"interrupted":true`...)
+	}
+	if s.Chosen {
+		dst = strconv.AppendUint(append(dst, `,"seen":{"connections":`...), s.Tracker.Conns, 10)
+		dst = strconv.AppendUint(appendKey(dst, "datagram_flows"), s.Tracker.Flows, 10)
+		dst = append(dst, '}')
+	}
 	dst = append(dst, `,"connections":`...)
 	dst = strconv.AppendInt(dst, int64(s.Summary.Conns), 10)
 	dst = append(dst, `,"datagram_flows":`...)
