@@ -130,6 +130,10 @@ func (cfg *Config) trackerConfig() *trace.Config {
 // loop takes frame after frame.
 func (r *run) loop(ctx context.Context) error {
 	buffered, _ := r.Source.(interface{ Buffered() bool })
+	read := r.Source.ReadFrame
+	if lending, ok := r.Source.(interface{ NextFrame(*decode.Frame) error }); ok {
+		read = lending.NextFrame // no frame is needed when the next one is read
+	}
 	for r.Count == 0 || r.totals.Frames < r.Count {
 		if buffered == nil || !buffered.Buffered() {
 			if err := r.idle(); err != nil {
@@ -137,7 +141,7 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			r.arm(ctx)
 		}
-		err := r.Source.ReadFrame(&r.frame)
+		err := read(&r.frame)
 		switch {
 		case err == nil:
 		case errors.Is(err, os.ErrDeadlineExceeded):
