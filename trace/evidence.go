@@ -315,8 +315,8 @@ func (t *Tracker) change(c *record, s Side, next State, now decode.Timestamp, re
 
 // leave notes that side s is no longer in a state.
 func (cl *closing) leave(s Side, old State, now decode.Timestamp) {
-	if cl.since[s] != 0 {
-		cl.timeIn[s][old] += int64(max(0, now.Sub(cl.since[s])))
+	if cl.since[s] != 0 && old >= FinWait1 {
+		cl.timeIn[s][old-FinWait1] += int64(max(0, now.Sub(cl.since[s])))
 	}
 	cl.since[s] = now
 }

@@ -106,7 +106,7 @@ type closing struct {
 	steps     [maxSteps]Step
 	due       decode.Timestamp    // when TIME_WAIT ends, by the tracker's clock
 	since     [2]decode.Timestamp // when each end entered its state
-	timeIn    [2][NumStates]int64 // nanoseconds
+	timeIn    [2][closingStates]int64 // nanoseconds, from FIN_WAIT_1 on
 	fin       [2]uint32           // end(X): the number after X's FIN
 	finAck    [2]uint32           // the lowest acknowledgment on X's FIN
 	finTime   [2]decode.Timestamp // of X's last FIN
@@ -124,11 +124,13 @@ type closing struct {
 	halfBytes uint64 // what the other side had sent then; afterwards, what it sent meanwhile
 	half      halfClose
 	halfBy    Side
-	ahead     [2]Step // by X: the first with the highest acknowledgment of what was not seen yet
 
 	// Zeek's last numbers of X's FINs and RSTs, which make another letter when they change.
 	zeekFIN, zeekRST [2]uint32
 }
+
+// closingStates is the number of states that a teardown has, which are the last ones.
+const closingStates = NumStates - int(FinWait1)
 
 // halfClose says how far a half-close has come.
 type halfClose uint8
@@ -156,6 +158,9 @@ type trouble struct {
 	zeekLost [2]uint32 // what X sent before this number and was not seen is counted
 	zeekSYN  [2]uint32 // of X's last SYN
 	history  [6]uint64
+
+	// By X: the first segment with the highest acknowledgment of what was not seen yet.
+	ahead [2]Step
 
 	// A FIN beyond the window of its receiver, as far as that was captured.
 	fin    [2]held

@@ -34,7 +34,7 @@ func (t *Tracker) step(c *record, s Side, p *decode.Packet) bool {
 	}
 	if f.Has(decode.ACK) && !f.Has(decode.RST) && me.has(endUnseen) && me.unseen == seg.Ack {
 		// It may acknowledge a FIN that comes later in this capture.
-		if a := &t.closingOf(c).ahead[s]; a.Flags == 0 || a.Ack != seg.Ack {
+		if a := &t.troubleOf(c).ahead[s]; a.Flags == 0 || a.Ack != seg.Ack {
 			*a = Step{Time: p.Time, Seq: seg.Seq, Ack: seg.Ack, Flags: f, From: s}
 		}
 	}
@@ -63,7 +63,10 @@ func (t *Tracker) acknowledgedAhead(c *record, s Side, p *decode.Packet) {
 	cl := t.closingOf(c)
 	fin := p.Segment.Seq + p.SeqLen()
 	peer := &c.ends[s.Peer()]
-	a := cl.ahead[s.Peer()]
+	if c.trouble == 0 {
+		return
+	}
+	a := t.trouble.at(c.trouble - 1).ahead[s.Peer()]
 	if a.Flags == 0 || a.Ack != fin {
 		return
 	}
@@ -333,7 +336,7 @@ func (t *Tracker) verdict(c *record) *Conn {
 			v.FINSeq[s], v.FINAck[s], v.FINLate[s] = cl.fin[s]-1, cl.finAck[s], cl.finLate[s]
 		}
 		for st := range cl.timeIn[s] {
-			v.TimeIn[s][st] = time.Duration(cl.timeIn[s][st])
+			v.TimeIn[s][int(FinWait1)+st] = time.Duration(cl.timeIn[s][st])
 		}
 		if cl.since[s] != 0 && v.States[s] >= FinWait1 {
 			v.TimeIn[s][v.States[s]] += max(0, c.last.Sub(cl.since[s])) // as far as it was captured
