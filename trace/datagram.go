@@ -45,6 +45,7 @@ func (t *Tracker) flow(k *key, clientHi bool, p *decode.Packet) (c *record, firs
 		t.move(listFlow, c, idx)
 	}
 	c.opened = int64(t.now)
+	t.wake = min(t.wake, c.flowDue(t.cfg.UDPTimeout))
 	return c, first
 }
 

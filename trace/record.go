@@ -104,13 +104,13 @@ const (
 // acknowledgment of what was not seen.
 type closing struct {
 	steps     [maxSteps]Step
-	due       decode.Timestamp    // when TIME_WAIT ends, by the tracker's clock
-	since     [2]decode.Timestamp // when each end entered its state
+	due       decode.Timestamp        // when TIME_WAIT ends, by the tracker's clock
+	since     [2]decode.Timestamp     // when each end entered its state
 	timeIn    [2][closingStates]int64 // nanoseconds, from FIN_WAIT_1 on
-	fin       [2]uint32           // end(X): the number after X's FIN
-	finAck    [2]uint32           // the lowest acknowledgment on X's FIN
-	finTime   [2]decode.Timestamp // of X's last FIN
-	brings    [2]uint32           // the end of what X has first sent that acknowledges the peer's FIN
+	fin       [2]uint32               // end(X): the number after X's FIN
+	finAck    [2]uint32               // the lowest acknowledgment on X's FIN
+	finTime   [2]decode.Timestamp     // of X's last FIN
+	brings    [2]uint32               // the end of what X has first sent that acknowledges the peer's FIN
 	bringsSet [2]bool
 	finLate   [2]bool // what X sent after its FIN was seen before it: it may be a retransmission
 	ackFirst  [2]bool // X acknowledged the peer's FIN before it sent its own

@@ -10,12 +10,16 @@ import (
 // its receiver would make of it, and what it proves. Reused is whether it is
 // known to begin a new connection on a 4-tuple seen before.
 func (t *Tracker) segment(p *decode.Packet, reused bool) {
-	var k key
-	srcHi := makeKey(&k, &p.Src, &p.Dst, decode.ProtoTCP)
-	h := t.hash(&k)
-	c, idx := t.find(&k, h)
+	var own lookup
+	l := t.ahead.expected(p)
+	if l == nil {
+		l = &own
+		l.of(t, p)
+	}
+	k, h, srcHi := &l.key, l.hash, l.srcHi
+	c, idx := t.find(k, h)
 	switch {
-	case c != nil && t.ordinary(c, idx, c.side(srcHi), p), c == nil && !reused && t.ordinarySYN(&k, h, srcHi, p):
+	case c != nil && t.ordinary(c, idx, c.side(srcHi), p), c == nil && !reused && t.ordinarySYN(k, h, srcHi, p):
 		return
 	case c != nil:
 		c.stage = stageNone
@@ -26,14 +30,14 @@ func (t *Tracker) segment(p *decode.Packet, reused bool) {
 		c, reused = nil, times == 0
 		for i := range times {
 			t.segment(&syn, i == 0)
-			c, idx = t.find(&k, h)
+			c, idx = t.find(k, h)
 			syn.Time = last
 		}
 	}
 	first := c == nil
 	if first {
 		t.stats.Conns++
-		c, idx = t.begin(&k, h, srcHi, p)
+		c, idx = t.begin(k, h, srcHi, p)
 	}
 	s := t.roles(c, c.side(srcHi), p)
 
@@ -117,7 +121,9 @@ func (t *Tracker) finished(c *record) bool {
 func (t *Tracker) file(c *record, idx uint32, fin bool) {
 	if t.finished(c) {
 		if fin || c.list != listFinished {
-			t.closingOf(c).due = t.now.Add(t.cfg.TimeWait)
+			due := t.now.Add(t.cfg.TimeWait)
+			t.closingOf(c).due = due
+			t.wake = min(t.wake, due)
 			t.move(listFinished, c, idx)
 		}
 		if c.bits&bitReported == 0 {

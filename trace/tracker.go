@@ -66,6 +66,8 @@ type Tracker struct {
 	given   []*Conn // verdicts that came back
 	data    bool    // segments in order take the shortcut
 	whole   bool    // openings and closings, too
+	ahead   ahead
+	wake    decode.Timestamp // no timer is due before
 }
 
 // New returns a Tracker.
@@ -85,6 +87,7 @@ func New(cfg *Config) *Tracker {
 	}
 	t.data, t.whole = t.shortcuts()
 	t.seed = [2]uint64{rand.Uint64(), rand.Uint64()}
+	t.wake = math.MaxInt64
 	t.now, t.stamp = math.MinInt64, math.MinInt64 // stamps before 1970 are stamps
 	return t
 }
@@ -151,6 +154,18 @@ func (r *record) flowDue(timeout time.Duration) decode.Timestamp {
 
 // expire fires the timers that are due.
 func (t *Tracker) expire() {
+	if t.now < t.wake {
+		return
+	}
+	t.fire()
+	t.wake = math.MaxInt64
+	if due, ok := t.Next(); ok {
+		t.wake = due
+	}
+}
+
+// fire fires them.
+func (t *Tracker) fire() {
 	for i := t.lists[listFinished].head; i != 0; i = t.lists[listFinished].head {
 		c := t.at(i - 1)
 		due := t.closing.at(c.closing - 1).due
