@@ -23,7 +23,6 @@ type lookup struct {
 func (l *lookup) of(t *Tracker, p *decode.Packet) {
 	l.srcHi = makeKey(&l.key, &p.Src, &p.Dst, p.Proto)
 	l.hash = t.hash(&l.key)
-	l.p = p
 }
 
 // Expect tells which packets Observe will be given next, in their order, at
@@ -40,6 +39,7 @@ func (t *Tracker) Expect(packets []*decode.Packet) {
 			continue
 		}
 		l.of(t, p)
+		l.p = p
 		if len(t.slots) > 0 {
 			slots[i] = t.slots[l.hash&uint32(len(t.slots)-1)]
 		}
