@@ -32,17 +32,21 @@ func (l *lookup) of(t *Tracker, p *decode.Packet) {
 func (t *Tracker) Expect(packets []*decode.Packet) {
 	a := &t.ahead
 	a.next, a.n = 0, min(len(packets), Lookahead)
-	var slots [Lookahead]uint64
 	for i, p := range packets[:a.n] {
 		l := &a.list[i]
-		if l.p = nil; p.Proto != decode.ProtoTCP {
-			continue
+		if l.p = nil; p.Proto == decode.ProtoTCP {
+			l.of(t, p)
+			l.p = p
 		}
-		l.of(t, p)
-		l.p = p
-		if len(t.slots) > 0 {
-			slots[i] = t.slots[l.hash&uint32(len(t.slots)-1)]
-		}
+	}
+	if len(t.slots) == 0 {
+		return
+	}
+	// Loads that do not wait for each other.
+	var slots [Lookahead]uint64
+	mask := uint32(len(t.slots) - 1)
+	for i := range slots {
+		slots[i] = t.slots[a.list[i].hash&mask]
 	}
 	for i, s := range slots[:a.n] {
 		if s != 0 && uint32(s>>32) == a.list[i].hash {
