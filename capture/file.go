@@ -10,13 +10,11 @@ import (
 	"math/bits"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/net/bpf"
 
 	"finack/decode"
 	"finack/internal/pcapfilter"
@@ -78,11 +76,11 @@ type File struct {
 	r, w   int
 	base   int64 // the offset of buf[0], after decompression
 
-	next   func(f *File, read bool) error // nextPcap or nextPcapng; nil: not begun
-	pcap   pcapState
-	ng     pcapngState
-	filter *pcapfilter.Filter
-	vms    map[decode.LinkType]*program
+	next     func(f *File, read bool) error // nextPcap or nextPcapng; nil: not begun
+	pcap     pcapState
+	ng       pcapngState
+	filter   *pcapfilter.Filter
+	programs map[decode.LinkType]*pcapfilter.Program
 
 	rec   record // the next frame, once ready is set
 	ready bool
@@ -160,7 +158,7 @@ func newFile(name string, cfg *FileConfig) (*File, error) {
 		if f.filter, err = pcapfilter.Parse(cfg.Filter); err != nil {
 			return nil, fmt.Errorf("parse filter: %w", err)
 		}
-		f.vms = make(map[decode.LinkType]*program)
+		f.programs = make(map[decode.LinkType]*pcapfilter.Program)
 	}
 	return f, nil
 }
@@ -254,48 +252,17 @@ func (f *File) findNext(read bool) error {
 	}
 }
 
-// program is a filter for one link type.
-type program struct {
-	vm     *bpf.VM
-	code   []bpf.Instruction
-	hasLen bool // it asks for the frame's length
-}
-
-func loadsLength(i bpf.Instruction) bool { return i == bpf.LoadExtension{Num: bpf.ExtLen} }
-
 // accepts runs the filter.
 func (f *File) accepts(rec *record) (bool, error) {
-	p := f.vms[rec.link]
+	p := f.programs[rec.link]
 	if p == nil {
-		code, err := f.filter.ForLink(uint16(rec.link))
-		p = &program{code: code, hasLen: slices.ContainsFunc(code, loadsLength)}
-		if err == nil {
-			p.vm, err = bpf.NewVM(code)
-		}
-		if err != nil {
-			return false, fmt.Errorf("read %s: link type %v: %w", f.name, rec.link, err)
-		}
-		f.vms[rec.link] = p
-	}
-	vm := p.vm
-	if p.hasLen && int(rec.wire) != len(rec.data) {
-		// The machine takes what was captured for the length: say what it was.
-		code := slices.Clone(p.code)
-		for i := range code {
-			if loadsLength(code[i]) {
-				code[i] = bpf.LoadConstant{Dst: bpf.RegA, Val: uint32(rec.wire)}
-			}
-		}
 		var err error
-		if vm, err = bpf.NewVM(code); err != nil {
+		if p, err = f.filter.ForLink(uint16(rec.link)); err != nil {
 			return false, fmt.Errorf("read %s: link type %v: %w", f.name, rec.link, err)
 		}
+		f.programs[rec.link] = p
 	}
-	n, err := vm.Run(rec.data)
-	if err != nil {
-		return false, fmt.Errorf("read %s: link type %v: run filter: %w", f.name, rec.link, err)
-	}
-	return n > 0, nil
+	return p.Match(rec.data, rec.wire), nil
 }
 
 // start tells the format by the file's first bytes.
