@@ -952,7 +952,7 @@ func libpcapErrs(link uint16, expr string) bool {
 	if strings.Contains(expr, "geneve") {
 		return false // Ethernet
 	}
-	for _, word := range []string{"ipx", "atalk", "aarp", "0xe0", "iso", "isis", "is-is", "esis", "es-is", "clnp", "l1", "l2", "iih", "lsp", "snp", "csnp", "psnp"} {
+	for _, word := range []string{"ipx", "atalk", "aarp", "netbeui", "0xe0", "iso", "isis", "is-is", "esis", "es-is", "clnp", "l1", "l2", "iih", "lsp", "snp", "csnp", "psnp"} {
 		if slices.Contains(strings.Fields(strings.ReplaceAll(expr, `\`, "")), word) {
 			return true
 		}

@@ -370,7 +370,7 @@ func (p *parser) byteTest(t token) node {
 	case op.is("&"), op.is("|"):
 		p.fail(op, "not supported after byte: say ether[…] & … != 0")
 		return nil
-	case !ok || op.word != op.text || !op.is("=") && !op.is("<") && !op.is(">"):
+	case !ok || !op.is("=") && !op.is("<") && !op.is(">"):
 		p.unexpected("=, < or >")
 		return nil
 	}
@@ -550,6 +550,8 @@ func (p *parser) value(q qualifiers) node {
 			num, ok = linkProtoNumber(t.text)
 		case "iso":
 			num, ok = osiProtoNumber(t.text)
+		case "isis", "is-is":
+			ok = false
 		}
 		if !ok {
 			p.fail(t, "unknown protocol name, give its number")

@@ -1,6 +1,7 @@
 package pcapfilter
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,7 +26,7 @@ func TestErrorsPointAtTheWord(t *testing.T) {
 		{"decnet host 1.2", "1.2: not supported: DECnet addresses (at offset 12)"},
 		{"ether host $e0", "$e0: not supported: ARCnet addresses (at offset 11)"},
 		{"byte 3 & 1", "&: not supported after byte: say ether[…] & … != 0 (at offset 7)"},
-		{"byte 3 == 1", "==: unexpected here, want =, < or > (at offset 7)"},
+		{"byte 3 >= 1", ">=: unexpected here, want =, < or > (at offset 7)"},
 		{"byte tcp", "tcp: unexpected here, want a number (at offset 5)"},
 		{"vlan 4096", "4096: above 4095 (at offset 5)"},
 		{"vlan ((4096))", "4096: above 4095 (at offset 7)"},
@@ -133,7 +134,7 @@ func TestMatches(t *testing.T) {
 		{"src net 192.168 or 172.16.0.0", []string{"tcp4 from server", "udp4"}},
 		{"net 172.16.0.0/12", []string{"udp4 big"}},
 		{"host 192.168.1.1 and not ip", []string{"arp", "arp"}},
-		{"ip host 10.0.0.2 and not tcp", []string{"udp4 big", "icmp4 unreachable", "sctp4"}},
+		{"ip host 10.0.0.2 and not tcp", []string{"udp4 big", "icmp4 unreachable", "sctp4", "ip4 chain", "ip4 chain"}},
 		{"icmp or icmp6", []string{"icmp4 echo", "icmp4 unreachable", "icmp6", "icmp6", "ip6 fragment"}},
 		{"tcp port 80 and ip6", []string{"tcp6"}},
 		{"ip[6:2] & 0x1fff != 0", []string{"tcp4 later fragment"}},
@@ -337,36 +338,90 @@ func TestLongJumps(t *testing.T) {
 	}
 }
 
-// simulate makes a live program run in the machine of x/net/bpf: what the
-// kernel would find out about a frame is put into the program.
-func simulate(live []bpf.RawInstruction, link, net, proto, pktType, hatype uint32) []bpf.RawInstruction {
-	out := slices.Clone(live)
-	for i := range out {
-		r := &out[i]
+// skb is a frame as the kernel holds it.
+type skb struct {
+	data            []byte
+	net             uint32 // where the network header is said to be
+	proto           uint32
+	pktType, hatype uint32
+	vlan            bool // a tag is beside the frame
+	tci, tpid       uint32
+}
+
+// received returns an Ethernet frame as the kernel holds it when it has come
+// in: it takes one tag out, and calls 802.3 frames by names of its own.
+func received(frame []byte) skb {
+	s := skb{data: frame, net: 14, hatype: 1}
+	if tpid := binary.BigEndian.Uint16(frame[12:]); (tpid == 0x8100 || tpid == 0x88a8) && len(frame) >= 18 {
+		s.vlan, s.tpid, s.tci = true, uint32(tpid), uint32(binary.BigEndian.Uint16(frame[14:]))
+		s.data = slices.Concat(frame[:12], frame[16:])
+	}
+	s.proto = uint32(binary.BigEndian.Uint16(s.data[12:]))
+	switch {
+	case s.proto >= 1536:
+	case len(s.data) >= 16 && s.data[14] == 0xff && s.data[15] == 0xff:
+		s.proto = ethP8023
+	default:
+		s.proto = ethP8022
+	}
+	return s
+}
+
+// run runs a live program in the machine of x/net/bpf: what the kernel finds
+// out about a frame is put into the program.
+func (s skb) run(t testing.TB, live []bpf.RawInstruction) bool {
+	t.Helper()
+	present := uint32(0)
+	if s.vlan {
+		present = 1
+	}
+	prog := slices.Clone(live)
+	for i := range prog {
+		r := &prog[i]
 		if r.Op&7 > 1 || r.Op == opLdImm { // LD and LDX
 			continue
 		}
 		switch {
 		case r.K >= skfAdOff:
-			r.Op = opLdImm
-			r.K = map[uint32]uint32{skfAdProtocol: proto, skfAdPktType: pktType, skfAdHatype: hatype}[r.K]
+			k, ok := map[uint32]uint32{
+				skfAdProtocol: s.proto, skfAdPktType: s.pktType, skfAdHatype: s.hatype, skfAdIfindex: 7,
+				skfAdVLANTagPresent: present, skfAdVLANTag: s.tci, skfAdVLANTPID: s.tpid,
+			}[r.K]
+			if !ok {
+				t.Fatalf("a load from %#x", r.K)
+			}
+			r.Op, r.K = opLdImm, k
 		case r.K >= skfNetOff:
-			r.K = r.K - skfNetOff + net
+			r.K = r.K - skfNetOff + s.net
 		case r.K >= skfLLOff:
-			r.K = r.K - skfLLOff + link
+			r.K -= skfLLOff
 		}
 	}
-	return out
+	return verdict(t, newVM(t, prog), s.data)
 }
 
-// TestLiveProgramsAreTheFilesPrograms runs a live program as the kernel would
-// on Ethernet and demands the verdicts of the program for Ethernet files.
+// differsLive lists expressions that need not say the same live of tagged
+// frames: they read where a tag was, or bytes of a protocol that they do not
+// ask for, which libpcap lets them.
+func differsLive(expr string) bool {
+	for _, s := range []string{"ether[12", "ether[14", "byte 12", "byte 14", "1 << ", "100 - ip[8]", "100 - (ip[8]", "mpls or ip"} {
+		if strings.Contains(expr, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestLiveProgramsAreTheFilesPrograms runs live programs as the kernel would
+// on Ethernet and demands the verdicts of the programs for Ethernet files, also
+// for tagged frames: when they come in, and when they are sent with the tag in
+// them and the network header, as it happens, at the tag or behind it.
 func TestLiveProgramsAreTheFilesPrograms(t *testing.T) {
 	frames := append(craftedFrames(t), corpusFrames(t)...)
 	tested := 0
 	for _, expr := range expressions {
 		f, err := Parse(expr)
-		if err != nil {
+		if err != nil || differsLive(expr) {
 			continue
 		}
 		file, err := f.ForLink(1)
@@ -379,31 +434,38 @@ func TestLiveProgramsAreTheFilesPrograms(t *testing.T) {
 			continue
 		}
 		tested++
-		liveVM := make(map[uint32]*bpf.VM) // by protocol
 		for _, fr := range frames {
-			if len(fr.data) < 14 {
+			if len(fr.data) < 18 {
 				continue
 			}
-			proto := uint32(fr.data[12])<<8 | uint32(fr.data[13])
-			if 1500 < proto && proto < 1536 {
+			proto := binary.BigEndian.Uint16(fr.data[12:])
+			if len(fr.data) < 22 && proto <= maxLength {
+				continue // too short for the kernel to tell what it is
+			}
+			if maxLength < proto && proto < 1536 {
 				continue // neither a length nor an EtherType
 			}
-			if proto <= maxLength {
-				proto = 4
+			in := received(fr.data)
+			if in.vlan && in.proto == ethP8022 || in.vlan && in.proto == ethP8023 {
+				continue // the length in it is not told
 			}
-			vm := liveVM[proto]
-			if vm == nil {
-				vm = newVM(t, simulate(live, 0, 14, proto, 0, 1))
-				liveVM[proto] = vm
+			forms := []skb{in}
+			if in.vlan {
+				sent := skb{data: fr.data, net: 14, proto: uint32(proto), pktType: packetOutgoing, hatype: 1}
+				forms = append(forms, sent)
+				sent.net = 18
+				forms = append(forms, sent)
 			}
-			got, want := verdict(t, vm, fr.data), file.Match(fr.data, len(fr.data))
-			if got != want {
-				t.Errorf("%q is %v live and %v in a file on %s (%d bytes)", expr, got, want, fr.name, len(fr.data))
-				break
+			want := file.Match(fr.data, len(fr.data))
+			for _, s := range forms {
+				if got := s.run(t, live); got != want {
+					t.Errorf("%q is %v live (tag %v, network header at %d) and %v in a file on %s (%d bytes)\n%s", expr, got, s.vlan, s.net, want, fr.name, len(fr.data), Listing(live))
+					break
+				}
 			}
 		}
 	}
-	if tested < 200 {
+	if tested < 450 {
 		t.Errorf("only %d expressions were tested", tested)
 	}
 }
@@ -422,12 +484,16 @@ func TestLiveOnlyKnowledge(t *testing.T) {
 		{"outbound", packetOutgoing, 1, true},
 		{"outbound and tcp", 0, 1, false},
 		{"not outbound and tcp", 0, 1, true},
+		{"ifindex 7 and tcp", 0, 1, true},
+		{"ifindex 8", 0, 1, false},
 		{"ether src 00:11:22:33:44:55", 0, 1, true},
 		{"ether src 00:11:22:33:44:55", 0, 772, true},
 		{"ether src 00:11:22:33:44:55", 0, 65534, false}, // ARPHRD_NONE: a tun device
 		{"ether[6] = 0", 0, 1, true},
 		{"ether[6] = 0", 0, 65534, false},
 		{"ether[6] != 0", 0, 65534, false},
+		{"multicast", 0, 65534, false},
+		{"vlan", 0, 65534, false},
 	} {
 		f, err := Parse(tt.expr)
 		if err != nil {
@@ -437,7 +503,9 @@ func TestLiveOnlyKnowledge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := verdict(t, newVM(t, simulate(live, 0, 14, etherIPv4, tt.pktType, tt.hatype)), tcp4); got != tt.want {
+		s := received(tcp4)
+		s.pktType, s.hatype = tt.pktType, tt.hatype
+		if got := s.run(t, live); got != tt.want {
 			t.Errorf("%q with type %d on hardware %d is %v", tt.expr, tt.pktType, tt.hatype, got)
 		}
 	}
@@ -477,7 +545,7 @@ func FuzzParse(f *testing.F) {
 			if len(live) > maxProgram {
 				t.Fatalf("%d instructions", len(live))
 			}
-			verdict(t, newVM(t, simulate(live, 0, 14, etherIPv4, 0, 1)), frame)
+			received(frame).run(t, live)
 		}
 	})
 }
