@@ -13,12 +13,12 @@ import (
 )
 
 // sharedFilters returns a list of everyday expressions, which lies beside the
-// captures of FINACK_CORPUS.
+// captures of FINACK_CORPUS; none where that is not set.
 func sharedFilters(t testing.TB) []string {
 	t.Helper()
 	dir := os.Getenv("FINACK_CORPUS")
 	if dir == "" {
-		t.Skip("FINACK_CORPUS is not set")
+		return nil
 	}
 	list, err := os.ReadFile(filepath.Join(dir, "../../filters.txt"))
 	if err != nil {
@@ -62,7 +62,11 @@ func corpus(t testing.TB) map[decode.LinkType][]pcapfilter.Frame {
 // every frame of the corpus.
 func TestTheCorpusIsFilteredAsByTcpdump(t *testing.T) {
 	pcapfilter.NeedTcpdump(t)
-	exprs, frames := sharedFilters(t), corpus(t)
+	exprs := sharedFilters(t)
+	if exprs == nil {
+		t.Skip("FINACK_CORPUS is not set")
+	}
+	frames := corpus(t)
 	refused := make(map[string]error)
 	for _, expr := range exprs {
 		if _, err := pcapfilter.Parse(expr); err != nil {

@@ -67,6 +67,9 @@ func (n vlan) gen(g *gen, t, f label) {
 			g.masked(opLdH, g.payload, n.id, mask, t, f)
 		}
 	}
+	if g.kind == linkCooked { // SLL2's protocol is not at its end
+		g.proto = g.payload.minus(2)
+	}
 	g.proto = g.proto.plus(4)
 	g.payload = g.payload.plus(4)
 	g.net = g.net.plus(4)

@@ -1099,4 +1099,3 @@ func TestRandomExpressionsAgreeWithTcpdump(t *testing.T) {
 		})
 	}
 }
-
