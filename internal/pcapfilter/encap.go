@@ -107,7 +107,7 @@ func (n mpls) gen(g *gen, t, f label) {
 // its protocol.
 func (g *gen) underMPLS(proto uint32, t, f label) {
 	if proto != etherIPv4 && proto != etherIPv6 {
-		g.fail(g.word, "not possible after mpls: only IP and IPv6 are recognized there")
+		g.notUnderMPLS(g.word)
 		return
 	}
 	last := g.newLabel()
@@ -118,6 +118,10 @@ func (g *gen) underMPLS(proto uint32, t, f label) {
 	} else {
 		g.masked(opLdB, g.net, 6<<4, 0xf0, t, f)
 	}
+}
+
+func (g *gen) notUnderMPLS(tok token) {
+	g.fail(tok, "not possible after mpls: only IP and IPv6 are recognized there")
 }
 
 // pppoes tests for a PPPoE session (RFC 2516).

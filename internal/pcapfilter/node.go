@@ -423,10 +423,14 @@ func (a *field) load(g *gen, cell uint32) {
 	default:
 		op = opLdW
 	}
+	p, ok := lookupProtocol(a.proto.text)
+	if g.labels && ok && p.fam == famNone && p.num != etherIPv4 && p.num != etherIPv6 {
+		g.notUnderMPLS(a.proto) // of a right operand, require does not say it
+	}
 	base, afterIPv4 := g.net, false
 	if a.proto.text == "ether" {
 		base = g.link
-	} else if p, _ := lookupProtocol(a.proto.text); p.fam == famIPv6 {
+	} else if p.fam == famIPv6 {
 		base = base.plus(40)
 	} else if p.fam != famNone {
 		afterIPv4 = true
