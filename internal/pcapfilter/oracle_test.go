@@ -98,7 +98,7 @@ func execute(code []bpf.RawInstruction, data []byte, wire int) bool {
 		ok := true
 		switch in.Op & 7 {
 		case 0: // LD
-			size := map[uint16]int{0x00: 4, 0x08: 2, 0x10: 1}[in.Op&0x18]
+			size := 4 >> (in.Op & 0x18 >> 3)
 			switch in.Op & 0xe0 {
 			case 0x00:
 				a = in.K
