@@ -15,9 +15,9 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// tcpdumpProgram compiles expr with tcpdump for a link type. A refusal is an
-// error with tcpdump's words.
-func tcpdumpProgram(t testing.TB, link uint16, expr string, args ...string) ([]bpf.RawInstruction, error) {
+// tcpdump runs tcpdump on an expression for a link type. A refusal is an error
+// with tcpdump's words.
+func tcpdump(t testing.TB, link uint16, expr string, args ...string) ([]byte, error) {
 	t.Helper()
 	// An empty capture file on standard input tells the link type.
 	var file bytes.Buffer
@@ -26,7 +26,7 @@ func tcpdumpProgram(t testing.TB, link uint16, expr string, args ...string) ([]b
 			t.Fatal(err)
 		}
 	}
-	args = append(args, "-r", "-", "-ddd", "--", expr)
+	args = append(args, "-r", "-", "--", expr)
 	cmd := exec.Command("tcpdump", args...)
 	cmd.Stdin = &file
 	var stderr bytes.Buffer
@@ -38,6 +38,26 @@ func tcpdumpProgram(t testing.TB, link uint16, expr string, args ...string) ([]b
 			return nil, errors.New(msg[i+len("tcpdump: "):])
 		}
 		t.Fatalf("tcpdump %q: %v: %s", args, err, msg)
+	}
+	return out, nil
+}
+
+// tcpdumpListing returns tcpdump's program in words.
+func tcpdumpListing(t testing.TB, link uint16, expr string) string {
+	t.Helper()
+	out, err := tcpdump(t, link, expr, "-d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// tcpdumpProgram returns the program that tcpdump makes.
+func tcpdumpProgram(t testing.TB, link uint16, expr string, args ...string) ([]bpf.RawInstruction, error) {
+	t.Helper()
+	out, err := tcpdump(t, link, expr, append(args, "-ddd")...)
+	if err != nil {
+		return nil, err
 	}
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Scan() // the number of instructions
