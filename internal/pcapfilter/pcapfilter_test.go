@@ -141,6 +141,23 @@ func TestMatches(t *testing.T) {
 		{"greater 500", []string{"udp4 big"}},
 		{"ether dst ff:ff:ff:ff:ff:ff", []string{"broadcast"}},
 		{"ether proto 0x88cc", []string{"ethertype"}},
+		{"vlan and vlan", []string{"vlan double", "vlan triple"}},
+		{"vlan 100 and arp", []string{"vlan arp"}},
+		{"vlan 100 and vlan 200 and tcp", []string{"vlan double"}},
+		{"mpls 100000 and mpls 1024", []string{"mpls stack"}},
+		{"mpls and ip6 host fe80::1", []string{"mpls 6"}},
+		{"pppoed", []string{"pppoe discovery"}},
+		{"pppoes 39 and tcp", []string{"pppoe"}},
+		{"geneve 0xb", []string{"geneve options"}},
+		{"geneve and ip6", []string{"geneve ip6"}},
+		{"geneve and vlan 100 and ip6", []string{"geneve vlan"}},
+		{"geneve and broadcast", []string{"geneve broadcast"}},
+		{"ip6 protochain 132 and not sctp", []string{"ip6 chain"}},
+		{"ip multicast and ether multicast", []string{"broadcast", "ip4 multicast"}},
+		{"broadcast and ip", []string{"broadcast"}},
+		{"ip broadcast and not broadcast", []string{"ip4 zero"}},
+		{"llc ui and ipx", []string{"llc", "llc dsap", "llc snap ipx"}},
+		{"isis proto 18", []string{"isis"}},
 		// and and or bind equally: this is (icmp or sctp) and ip6.
 		{"icmp or sctp and ip6", []string{"sctp6"}},
 		{"ip6 and icmp or sctp", []string{"sctp4", "sctp6"}},
@@ -204,6 +221,74 @@ func TestEveryLinkTypeSelectsTheSamePackets(t *testing.T) {
 					t.Errorf("link %d: %q is %v on %s, on Ethernet it is %v", link, expr, g, fr.name, w)
 				}
 			}
+		}
+	}
+}
+
+// TestCookedFramesAreFilteredAsEthernet covers what tcpdump cannot filter in
+// cooked frames, or not rightly: tags, labels, and what has an LLC header.
+func TestCookedFramesAreFilteredAsEthernet(t *testing.T) {
+	frames := slices.DeleteFunc(craftedFrames(t), func(f frame) bool {
+		if strings.HasSuffix(f.name, " cut") || f.name == "802.3 ipx" {
+			return true
+		}
+		proto := binary.BigEndian.Uint16(f.data[12:])
+		return maxLength < proto && proto < 1536
+	})
+	for _, expr := range []string{
+		"vlan", "vlan 100 and tcp", "vlan and vlan", "vlan and vlan and ip6", "vlan and mpls and tcp", "vlan and pppoes and udp", "vlan or tcp", "not vlan and tcp",
+		"vlan and geneve and tcp", "vlan and arp", "mpls and tcp", "mpls 100000 and mpls 1024 and host 10.0.0.1", "mpls and ip6",
+		"stp", "netbeui", "iso", "isis", "esis", "l1", "psnp", "ipx", "atalk", "aarp", "llc", "llc s", "llc xid",
+	} {
+		f, err := Parse(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ethernet, err := f.ForLink(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range []uint16{113, 276} {
+			cooked, err := f.ForLink(link)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, fr := range frames {
+				if got, want := cooked.Match(relink(fr.data, link), 1000), ethernet.Match(fr.data, 1000); got != want {
+					t.Errorf("link %d: %q is %v on %s, on Ethernet it is %v", link, expr, got, fr.name, want)
+				}
+			}
+		}
+	}
+}
+
+// TestProtochain covers chains that libpcap's program does not follow rightly,
+// and its end.
+func TestProtochain(t *testing.T) {
+	auth := func(next byte) string { return string([]byte{next, 4}) + strings.Repeat("a", 22) }
+	option := func(next byte) string { return string([]byte{next, 0}) + "aaaaaa" }
+	for _, tt := range []struct {
+		name, chain string
+		v4          bool
+		want        bool
+	}{
+		{"authentication twice", auth(51) + auth(6) + "tcp", true, true},
+		{"authentication twice, in IPv6", auth(51) + auth(6) + "tcp", false, true},
+		{"options behind authentication", auth(60) + option(6) + "tcp", false, true},
+		{"16 headers", strings.Repeat(auth(51), 15) + auth(6), true, true},
+		{"17 headers", strings.Repeat(auth(51), 16) + auth(6), true, false},
+		{"cut off", auth(51)[:20], true, false},
+		{"itself for ever", strings.Repeat(string([]byte{51, 254}), 700), true, false},
+		{"another protocol", auth(17) + "udp", true, false},
+	} {
+		expr := "ip6 protochain 6"
+		data := []byte("\x66\x77\x88\x99\xaa\xbb\x00\x11\x22\x33\x44\x55\x86\xdd\x60\x00\x00\x00\x00\x00\x33\x40" + strings.Repeat("a", 32) + tt.chain)
+		if tt.v4 {
+			expr = "ip protochain 6"
+			data = []byte("\x66\x77\x88\x99\xaa\xbb\x00\x11\x22\x33\x44\x55\x08\x00\x45\x00\x00\x00\x00\x00\x00\x00\x40\x33" + strings.Repeat("a", 10) + tt.chain)
+		}
+		if got := mustProgram(t, expr).Match(data, len(data)); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
 		}
 	}
 }
