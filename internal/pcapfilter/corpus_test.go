@@ -89,6 +89,11 @@ func TestTheCorpusIsFilteredAsByTcpdump(t *testing.T) {
 			continue // which tcpdump cannot filter
 		}
 		total += len(frames)
+		if link == decode.LinkEthernet {
+			for _, expr := range pcapfilter.Expressions {
+				pcapfilter.CompareWithTcpdump(t, uint16(link), expr, frames)
+			}
+		}
 		for _, expr := range exprs {
 			pcapfilter.CompareWithTcpdump(t, uint16(link), expr, frames)
 		}

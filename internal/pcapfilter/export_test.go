@@ -17,6 +17,6 @@ func (f frame) Name() string { return f.name }
 var (
 	CompareWithTcpdump = compareWithTcpdump
 	CraftedFrames      = craftedFrames
+	Expressions        = expressions
 	NeedTcpdump        = needTcpdump
-	Execute            = execute
 )

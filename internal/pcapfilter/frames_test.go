@@ -2,17 +2,11 @@ package pcapfilter
 
 import (
 	"encoding/binary"
-	"errors"
-	"io"
 	"net"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
-	"github.com/google/gopacket/pcapgo"
 )
 
 // frame is an Ethernet frame with a name for messages.
@@ -325,49 +319,6 @@ func (m *packetMaker) serialized(ls ...gopacket.SerializableLayer) string {
 		m.t.Fatal(err)
 	}
 	return string(buf.Bytes())
-}
-
-// corpusFrames returns the Ethernet frames of the corpus, where it is there.
-func corpusFrames(t testing.TB) []frame {
-	files, _ := filepath.Glob("../../../shared/corpus/files/*")
-	var frames []frame
-	for _, name := range files {
-		f, err := os.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		var r interface {
-			ReadPacketData() ([]byte, gopacket.CaptureInfo, error)
-			LinkType() layers.LinkType
-		}
-		if strings.HasSuffix(name, ".pcapng") {
-			r, err = pcapgo.NewNgReader(f, pcapgo.DefaultNgReaderOptions)
-		} else {
-			var pr *pcapgo.Reader
-			if pr, err = pcapgo.NewReader(f); err == nil {
-				pr.SetSnaplen(1 << 18)
-			}
-			r = pr
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if r.LinkType() != layers.LinkTypeEthernet {
-			continue
-		}
-		for {
-			data, info, err := r.ReadPacketData()
-			if err != nil {
-				if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-					t.Logf("%s: %v", name, err)
-				}
-				break
-			}
-			frames = append(frames, frame{filepath.Base(name), data, info.Length})
-		}
-	}
-	return frames
 }
 
 // relink gives an Ethernet frame the header of another link type.
