@@ -18,6 +18,7 @@ import (
 	"finack/raw"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 )
 
 // sentinelType is an EtherType for experiments (IEEE 802): the last frame's.
@@ -46,6 +47,15 @@ func TestTheKernelFiltersAsFiles(t *testing.T) {
 	if err := privnet.Veth("va", "vb"); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		link, err := netlink.LinkByName("va")
+		if err == nil {
+			err = netlink.LinkDel(link)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
 	frames := wholeFrames(t)
 
 	for _, tt := range []struct {
