@@ -237,7 +237,7 @@ func (g *gen) prelude() {
 
 // assemble turns labels into offsets.
 func (g *gen) assemble() ([]bpf.RawInstruction, error) {
-	if g.temporary+g.lasting > maxCells {
+	if g.lasting >= maxCells || g.temporary+g.lasting > maxCells {
 		return nil, errors.New("compile filter: arithmetic and encapsulations nested too deeply for 16 scratch cells")
 	}
 	code := g.code

@@ -271,7 +271,9 @@ func refused(keyword string) string {
 	switch keyword {
 	case "gateway":
 		return "not supported: it needs a host name, and names are not resolved"
-	case "ifname", "on", "rset", "ruleset", "rnr", "rulenum", "srnr", "subrulenum", "reason", "action":
+	case "ifname", "on":
+		return "not supported: only pf's log files have it; ifindex takes an interface's number"
+	case "rset", "ruleset", "rnr", "rulenum", "srnr", "subrulenum", "reason", "action":
 		return "not supported: only pf's log files have it"
 	case "type", "subtype", "direction", "dir", "address1", "addr1", "address2", "addr2",
 		"address3", "addr3", "address4", "addr4", "ra", "ta", "radio":

@@ -16,8 +16,8 @@ func TestErrorsPointAtTheWord(t *testing.T) {
 	for _, tt := range []struct{ expr, want string }{
 		{"gateway 10.0.0.1", "gateway: not supported: it needs a host name, and names are not resolved (at offset 0)"},
 		{"tcp and not ip gateway x", "gateway: not supported: it needs a host name, and names are not resolved (at offset 15)"},
-		{"ifname lo", "ifname: not supported: only pf's log files have it (at offset 0)"},
-		{"on lo", "on: not supported: only pf's log files have it (at offset 0)"},
+		{"ifname lo", "ifname: not supported: only pf's log files have it; ifindex takes an interface's number (at offset 0)"},
+		{"on lo", "on: not supported: only pf's log files have it; ifindex takes an interface's number (at offset 0)"},
 		{"wlan type mgt", "type: not supported: only IEEE 802.11 frames have it (at offset 5)"},
 		{"radio[0] = 1", "radio: not supported: only IEEE 802.11 frames have it (at offset 0)"},
 		{"1 = radio[0]", "radio: not supported: only IEEE 802.11 frames have it (at offset 4)"},
@@ -327,6 +327,21 @@ func TestWhatALinkCannotTellIsAnError(t *testing.T) {
 		if err == nil || err.Error() != tt.want {
 			t.Errorf("%.40q on %d:\n got %v\nwant %s", tt.expr, tt.link, err, tt.want)
 		}
+	}
+}
+
+// TestCellsThatLastAreCounted: each geneve takes three of the 16 scratch cells,
+// and a live program one more for the protocol.
+func TestCellsThatLastAreCounted(t *testing.T) {
+	f, err := Parse(strings.Repeat("geneve and ", 5) + "tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.ForLink(1); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.Live(0); err == nil {
+		t.Error("a live program with 16 cells that last: accepted")
 	}
 }
 
