@@ -9,14 +9,12 @@ import (
 	"math/bits"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/net/bpf"
 
 	"finack/decode"
 	"finack/internal/pcapfilter"
@@ -90,7 +88,7 @@ type File struct {
 	pcap     pcapState
 	ng       pcapngState
 	filter   *pcapfilter.Filter
-	vms      map[decode.LinkType]*program
+	programs map[decode.LinkType]*pcapfilter.Program
 
 	peeked decode.Frame // the next frame, once ready is set
 	ready  bool
@@ -178,7 +176,7 @@ func newFile(name string, cfg *FileConfig) (*File, error) {
 		if f.filter, err = pcapfilter.Parse(cfg.Filter); err != nil {
 			return nil, fmt.Errorf("parse filter: %w", err)
 		}
-		f.vms = make(map[decode.LinkType]*program)
+		f.programs = make(map[decode.LinkType]*pcapfilter.Program)
 	}
 	return f, nil
 }
@@ -319,48 +317,17 @@ func (f *File) begin(fr *decode.Frame, read bool) error {
 	return f.next(f, fr, read)
 }
 
-// program is a filter for one link type.
-type program struct {
-	vm     *bpf.VM
-	code   []bpf.Instruction
-	hasLen bool // it asks for the frame's length
-}
-
-func loadsLength(i bpf.Instruction) bool { return i == bpf.LoadExtension{Num: bpf.ExtLen} }
-
 // accepts runs the filter.
 func (f *File) accepts(fr *decode.Frame) (bool, error) {
-	p := f.vms[fr.Link]
+	p := f.programs[fr.Link]
 	if p == nil {
-		code, err := f.filter.ForLink(uint16(fr.Link))
-		p = &program{code: code, hasLen: slices.ContainsFunc(code, loadsLength)}
-		if err == nil {
-			p.vm, err = bpf.NewVM(code)
-		}
-		if err != nil {
-			return false, fmt.Errorf("read %s: link type %v: %w", f.name, fr.Link, err)
-		}
-		f.vms[fr.Link] = p
-	}
-	vm := p.vm
-	if p.hasLen && fr.Wire != len(fr.Data) {
-		// The machine takes what was captured for the length: say what it was.
-		code := slices.Clone(p.code)
-		for i := range code {
-			if loadsLength(code[i]) {
-				code[i] = bpf.LoadConstant{Dst: bpf.RegA, Val: uint32(fr.Wire)}
-			}
-		}
 		var err error
-		if vm, err = bpf.NewVM(code); err != nil {
+		if p, err = f.filter.ForLink(uint16(fr.Link)); err != nil {
 			return false, fmt.Errorf("read %s: link type %v: %w", f.name, fr.Link, err)
 		}
+		f.programs[fr.Link] = p
 	}
-	n, err := vm.Run(fr.Data)
-	if err != nil {
-		return false, fmt.Errorf("read %s: link type %v: run filter: %w", f.name, fr.Link, err)
-	}
-	return n > 0, nil
+	return p.Match(fr.Data, fr.Wire), nil
 }
 
 // start tells the format by the file's first bytes.
