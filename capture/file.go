@@ -252,9 +252,15 @@ func (f *File) Buffered() bool {
 }
 
 // Progress returns how many bytes have been read from the file, as it lies on
-// disk, and how many it has; total is 0 where that is not known, as with a
-// pipe. It may be called from any goroutine.
-func (f *File) Progress() (done, total int64) { return f.in.read.Load(), f.in.size }
+// disk, and how many it had when it was opened; total is 0 where that is not
+// known, as with a pipe. It may be called from any goroutine.
+func (f *File) Progress() (done, total int64) {
+	done, total = f.in.read.Load(), f.in.size
+	if total > 0 {
+		done = min(done, total) // it may have grown
+	}
+	return done, total
+}
 
 // SetReadDeadline implements Source. A file has no deadlines: it returns nil
 // and changes nothing.
