@@ -58,6 +58,10 @@ type FileConfig struct {
 // nanoseconds and in either byte order, or pcapng; plain or compressed with
 // gzip or zstd, which its first bytes tell, not its name.
 //
+// What is compressed is decompressed by a goroutine of its own, which ends with
+// the file or with Close. It is at most a mebibyte ahead and hands on at once
+// what has come.
+//
 // What lies before a truncation or a damage is delivered; then ReadFrame
 // returns the same error for ever. It is ErrFormat, tells how many frames came
 // before, and is io.ErrUnexpectedEOF for a truncation.
@@ -140,7 +144,8 @@ func (f *File) open() error {
 // NewReader returns a File that reads r, which its errors call name. It does
 // not read yet: the first ReadFrame does, and returns an error of the header.
 // Close does not close r. If r is an *os.File, Close ends a ReadFrame that
-// waits for input; with another reader that waits, ReadFrame returns when r does.
+// waits for input; with another reader that waits, ReadFrame returns when r
+// does, or, where it brings compressed data, at once, but r is read until it returns.
 func NewReader(r io.Reader, name string, cfg *FileConfig) (*File, error) {
 	f, err := newFile(name, cfg)
 	if err != nil {

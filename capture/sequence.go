@@ -25,8 +25,8 @@ import (
 // what limits files that overlap is RLIMIT_NOFILE (see getrlimit(2)). A pipe or
 // a terminal is open all the time, and a frame of another file waits for its next.
 //
-// A file that is damaged ends there, and what its error is, ReadFrame returns
-// when the others have ended.
+// A file that is damaged ends there; ReadFrame returns its error when the
+// others have ended.
 type Sequence struct {
 	cfg   *FileConfig
 	order []*member // a heap by before
