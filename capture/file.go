@@ -59,8 +59,8 @@ type FileConfig struct {
 // gzip or zstd, which its first bytes tell, not its name.
 //
 // What is compressed is decompressed by a goroutine of its own, which ends with
-// the file or with Close. It is at most a mebibyte ahead and hands on at once
-// what has come.
+// the file or with Close. It is at most a mebibyte ahead, and hands on at once
+// what a pipe has brought.
 //
 // What lies before a truncation or a damage is delivered; then ReadFrame
 // returns the same error for ever. It is ErrFormat, tells how many frames came
@@ -440,7 +440,7 @@ func (f *File) unpack(packing string) error {
 		return f.ended(err, "")
 	}
 	if !f.probe {
-		f.src = readAhead(f.src, f.stop)
+		f.src = readAhead(f.src, f.in.size == 0, f.stop)
 	}
 	return nil
 }
