@@ -56,6 +56,10 @@ type FileConfig struct {
 // nanoseconds and in either byte order, or pcapng; plain or compressed with
 // gzip or zstd, which its first bytes tell, not its name.
 //
+// What is compressed is decompressed by a goroutine of its own, which ends with
+// the file or with Close. It is at most a mebibyte ahead, and hands on at once
+// what a pipe has brought.
+//
 // What lies before a truncation or a damage is delivered; then ReadFrame
 // returns the same error for ever. It is ErrFormat, tells how many frames came
 // before, and is io.ErrUnexpectedEOF for a truncation.
@@ -138,7 +142,8 @@ func (f *File) open() error {
 // NewReader returns a File that reads r, which its errors call name. It does
 // not read yet: the first ReadFrame does, and returns an error of the header.
 // Close does not close r. If r is an *os.File, Close ends a ReadFrame that
-// waits for input; with another reader that waits, ReadFrame returns when r does.
+// waits for input; with another reader that waits, ReadFrame returns when r
+// does, or, where it brings compressed data, at once, but r is read until it returns.
 func NewReader(r io.Reader, name string, cfg *FileConfig) (*File, error) {
 	f, err := newFile(name, cfg)
 	if err != nil {
@@ -250,9 +255,15 @@ func (f *File) Buffered() bool {
 }
 
 // Progress returns how many bytes have been read from the file, as it lies on
-// disk, and how many it has; total is 0 where that is not known, as with a
-// pipe. It may be called from any goroutine.
-func (f *File) Progress() (done, total int64) { return f.in.read.Load(), f.in.size }
+// disk, and how many it had when it was opened; total is 0 where that is not
+// known, as with a pipe. It may be called from any goroutine.
+func (f *File) Progress() (done, total int64) {
+	done, total = f.in.read.Load(), f.in.size
+	if total > 0 {
+		done = min(done, total) // it may have grown
+	}
+	return done, total
+}
 
 // SetReadDeadline implements Source. A file has no deadlines: it returns nil
 // and changes nothing.
@@ -396,7 +407,7 @@ func (f *File) unpack(packing string) error {
 		return f.ended(err, "")
 	}
 	if !f.probe {
-		f.src = readAhead(f.src, f.stop)
+		f.src = readAhead(f.src, f.in.size == 0, f.stop)
 	}
 	return nil
 }

@@ -13,8 +13,7 @@ const (
 )
 
 // ahead reads a reader on a goroutine of its own, so that decompression and
-// what is done with the frames take a core each. What has come is handed on at
-// once: it never waits to fill a piece.
+// what is done with the frames take a core each.
 type ahead struct {
 	stop  <-chan struct{} // closed: the goroutine ends, as soon as its read does
 	full  chan piece      // closed when it has ended
@@ -29,17 +28,19 @@ type piece struct {
 	err error
 }
 
-func readAhead(r io.Reader, stop <-chan struct{}) *ahead {
+// readAhead starts reading r. What comes from a reader that may wait, as a pipe
+// does, is handed on at once; else pieces are filled, so that there are fewer.
+func readAhead(r io.Reader, waits bool, stop <-chan struct{}) *ahead {
 	a := &ahead{stop: stop, full: make(chan piece, aheadPieces), empty: make(chan []byte, aheadPieces)}
 	for range aheadPieces {
 		a.empty <- nil
 	}
-	go a.run(r)
+	go a.run(r, waits)
 	return a
 }
 
 // run reads until there is an error or a stop.
-func (a *ahead) run(r io.Reader) {
+func (a *ahead) run(r io.Reader, waits bool) {
 	defer close(a.full)
 	for {
 		var b []byte
@@ -51,7 +52,11 @@ func (a *ahead) run(r io.Reader) {
 		if b == nil {
 			b = make([]byte, aheadSize)
 		}
-		n, err := r.Read(b[:aheadSize])
+		b = b[:aheadSize]
+		n, err := r.Read(b)
+		for m := n; !waits && m > 0 && n < len(b) && err == nil; n += m {
+			m, err = r.Read(b[n:])
+		}
 		a.full <- piece{b[:n], err} // has room for all that there are
 		if err != nil {
 			return

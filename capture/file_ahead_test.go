@@ -124,12 +124,12 @@ func TestReadingAheadEndsWithTheFile(t *testing.T) {
 // As much as is said is read ahead, no more, and all of it arrives.
 func TestReadingAheadIsBounded(t *testing.T) {
 	own := errors.New("own")
-	for _, want := range []error{nil, own} {
+	for i, want := range []error{nil, own, nil, own} {
 		text := bytes.Repeat([]byte("no end"), 1<<20)
 		r := &fileAhead{r: io.MultiReader(bytes.NewReader(text), fileFailing{cmp.Or(want, io.EOF)})}
 		stop := make(chan struct{})
 		defer close(stop)
-		a := readAhead(r, stop)
+		a := readAhead(r, i < 2, stop)
 		got := make([]byte, 0, len(text))
 		var err error
 		for err == nil {

@@ -25,8 +25,8 @@ import (
 // what limits files that overlap is RLIMIT_NOFILE (see getrlimit(2)). A pipe or
 // a terminal is open all the time, and a frame of another file waits for its next.
 //
-// A file that is damaged ends there, and what its error is, ReadFrame returns
-// when the others have ended.
+// A file that is damaged ends there; ReadFrame returns its error when the
+// others have ended.
 type Sequence struct {
 	cfg   *FileConfig
 	order []*member // a heap by before
@@ -48,7 +48,7 @@ type member struct {
 	index int
 	at    decode.Timestamp // of the next frame, or earlier; not kept up while first
 	file  *File            // nil while not open; changes with Sequence.mu held
-	done  int64            // bytes of it that were read before it was closed
+	done  int64            // bytes of it that need not be read any more, once it is closed
 	size  int64            // on disk; 0 if not known
 }
 
@@ -162,8 +162,7 @@ func (s *Sequence) failed(err error) {
 func (s *Sequence) open(m *member) error {
 	f, err := OpenFile(m.name, s.cfg)
 	if err != nil {
-		s.failed(err)
-		s.leave()
+		s.finish(m, err)
 		return nil
 	}
 	s.mu.Lock()
@@ -176,22 +175,22 @@ func (s *Sequence) open(m *member) error {
 	return nil
 }
 
-// finish closes the first file, which has ended with err.
+// finish takes the first file, which has ended with err, out of the order.
 func (s *Sequence) finish(m *member, err error) {
 	if err != io.EOF {
 		s.failed(err)
 	}
-	s.stats = s.stats.plus(m.file.stats)
 	s.mu.Lock()
-	_ = m.file.Close() // it was only read
-	m.done, _ = m.file.Progress()
-	m.file = nil
+	m.done = m.size
+	if m.file != nil {
+		s.stats = s.stats.plus(m.file.stats)
+		if m.size == 0 {
+			m.done, _ = m.file.Progress()
+		}
+		_ = m.file.Close() // it was only read
+		m.file = nil
+	}
 	s.mu.Unlock()
-	s.leave()
-}
-
-// leave takes the first file out of the order.
-func (s *Sequence) leave() {
 	last := len(s.order) - 1
 	s.order[0], s.order = s.order[last], s.order[:last]
 	s.settle()

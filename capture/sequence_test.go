@@ -389,6 +389,29 @@ func TestSequenceProgress(t *testing.T) {
 	<-watched
 }
 
+func TestSequenceDoesNotAllocate(t *testing.T) {
+	dir := t.TempDir()
+	var a, b []decode.Timestamp
+	for i := range decode.Timestamp(4000) {
+		a, b = append(a, 2*i), append(b, 2*i+1)
+	}
+	s := seqOpen(t, seqFile(t, dir, "a.pcap", a...), seqFile(t, dir, "b.pcapng", b...))
+	fr := decode.Frame{Data: make([]byte, 0, 64)}
+	for range 2 { // opens both
+		if err := s.ReadFrame(&fr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := testing.AllocsPerRun(5000, func() {
+		s.Buffered()
+		if err := s.ReadFrame(&fr); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a frame", n)
+	}
+}
+
 func BenchmarkSequence(b *testing.B) {
 	const frames = 20_000
 	for _, bench := range []struct {

@@ -6,43 +6,25 @@ import (
 	"github.com/google/gopacket"
 )
 
-// common decodes what nearly every frame of a capture is, in one go: Ethernet
-// or Linux cooked or raw IP, an IPv4 header without options or an IPv6 header,
-// a whole TCP header with no options but timestamps. It says the same as
-// general, which decodes everything, at less than half the cost. It reports
-// whether f is such a frame; if not, p may hold anything.
+// common decodes what nearly every frame of a capture is, in one go: Ethernet,
+// Linux cooked or raw IP, an IPv4 header without options or an IPv6 header, a
+// whole TCP header with no options but timestamps. It says the same as
+// general, which decodes everything, at half the cost. It reports whether f is
+// such a frame; if not, p may hold anything.
 func (d *Decoder) common(f *Frame, p *Packet) bool {
+	p.Time, p.Dir, p.Iface = f.Time, f.Dir, f.Iface
 	b := f.Data
-	dir, iface := f.Dir, f.Iface
 	var etherType uint16
-	var at int // where the IP header begins
-	switch {
-	case f.Link == LinkEthernet && len(b) >= 14:
-		etherType, at = binary.BigEndian.Uint16(b[12:]), 14
-	case f.Link == LinkRaw && len(b) >= 1:
-		etherType = etherIPv4
-		if b[0]>>4 != 4 {
-			etherType = etherIPv6
-		}
-	case f.Link == LinkSLL && len(b) >= 16 && b[0] == 0 && hasEtherType(binary.BigEndian.Uint16(b[2:])):
-		etherType, at = binary.BigEndian.Uint16(b[14:]), 16
-		if dir == DirUnknown {
-			dir = direction(b[1])
-		}
-	case f.Link == LinkSLL2 && len(b) >= 20 && hasEtherType(binary.BigEndian.Uint16(b[8:])):
-		etherType, at = binary.BigEndian.Uint16(b), 20
-		iface = binary.BigEndian.Uint32(b[4:])
-		if dir == DirUnknown {
-			dir = direction(b[10])
-		}
-	default:
-		return false
+	at := 14 // where the IP header begins
+	if f.Link == LinkEthernet && len(b) >= 14 {
+		etherType = binary.BigEndian.Uint16(b[12:])
+	} else {
+		etherType, at = commonLink(f, p)
 	}
 
 	wire := max(f.Wire, len(b)) - at // of the IP packet and the link's padding
 	b = b[at:]
-	var length int // of the IP packet
-	var header int // of its IP header
+	var length, header int // of the IP packet and of its header
 	switch etherType {
 	case etherIPv4:
 		if len(b) < 40 || b[0] != 0x45 || b[9] != byte(ProtoTCP) || b[6]&0x3f|b[7] != 0 {
@@ -51,9 +33,8 @@ func (d *Decoder) common(f *Frame, p *Packet) bool {
 		length, header = int(binary.BigEndian.Uint16(b[2:])), 20
 		p.Version, p.TTL = 4, b[8]
 		p.IPID = uint32(binary.BigEndian.Uint16(b[4:]))
-		p.Src.Addr = [16]byte{b[12], b[13], b[14], b[15]}
-		p.Dst.Addr = [16]byte{b[16], b[17], b[18], b[19]}
-		p.Src.V6, p.Dst.V6 = false, false
+		p.Src.Addr, p.Src.V6 = [16]byte{b[12], b[13], b[14], b[15]}, false
+		p.Dst.Addr, p.Dst.V6 = [16]byte{b[16], b[17], b[18], b[19]}, false
 	case etherIPv6:
 		if len(b) < 60 || b[0]>>4 != 6 || b[6] != byte(ProtoTCP) {
 			return false
@@ -90,9 +71,6 @@ func (d *Decoder) common(f *Frame, p *Packet) bool {
 	default:
 		return false
 	}
-	if header > length {
-		return false
-	}
 	t := &d.tcp
 	if t.Options == nil {
 		t.Options = d.options[:0]
@@ -102,13 +80,33 @@ func (d *Decoder) common(f *Frame, p *Packet) bool {
 	}
 	s.setHeader(t)
 	s.MSS, s.WScale, s.SACK[0], s.SACK[1] = 0, 0, 0, 0
-	p.Time, p.Dir, p.Iface = f.Time, dir, iface
 	p.Proto, p.Src.Port, p.Dst.Port = ProtoTCP, uint16(t.SrcPort), uint16(t.DstPort)
-	p.Fragment, p.BadSum, p.EtherType = false, false, 0
-	p.ICMP = ICMP{}
 	p.Len, p.Payload = length-header, b[header:]
-	if f.Checksums == ChecksumsComplete && len(b) == length {
-		p.BadSum = !pseudoSumOK(p, ProtoTCP, b)
-	}
+	p.Fragment, p.EtherType, p.ICMP = false, 0, ICMP{}
+	p.BadSum = f.Checksums == ChecksumsComplete && len(b) == length && !pseudoSumOK(p, ProtoTCP, b)
 	return true
+}
+
+// commonLink is common for the links other than Ethernet: it returns the
+// EtherType of what begins at index at, 0 if there is no such thing.
+func commonLink(f *Frame, p *Packet) (etherType uint16, at int) {
+	b := f.Data
+	packetType := byte(0)
+	switch {
+	case f.Link == LinkRaw && len(b) >= 1 && b[0]>>4 == 4:
+		return etherIPv4, 0
+	case f.Link == LinkRaw:
+		return etherIPv6, 0
+	case f.Link == LinkSLL && len(b) >= 16 && b[0] == 0 && hasEtherType(binary.BigEndian.Uint16(b[2:])):
+		etherType, at, packetType = binary.BigEndian.Uint16(b[14:]), 16, b[1]
+	case f.Link == LinkSLL2 && len(b) >= 20 && hasEtherType(binary.BigEndian.Uint16(b[8:])):
+		etherType, at, packetType = binary.BigEndian.Uint16(b), 20, b[10]
+		p.Iface = binary.BigEndian.Uint32(b[4:])
+	default:
+		return 0, 0
+	}
+	if p.Dir == DirUnknown {
+		p.Dir = direction(packetType)
+	}
+	return etherType, at
 }
