@@ -254,6 +254,10 @@ func (f *File) Buffered() bool {
 	return f.ready || f.closed.Load() || f.wholePcap() || f.peek(false) != errWouldRead
 }
 
+// Waits reports whether reading may have to wait for input, as from a pipe or a
+// terminal. Where it does not, nobody needs to ask Buffered.
+func (f *File) Waits() bool { return f.in.size == 0 }
+
 // Progress returns how many bytes have been read from the file, as it lies on
 // disk, and how many it had when it was opened; total is 0 where that is not
 // known, as with a pipe. It may be called from any goroutine.

@@ -251,6 +251,13 @@ func (s *Sequence) Buffered() bool {
 	return true
 }
 
+// Waits reports whether one of the files may have to be waited for.
+func (s *Sequence) Waits() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.all, func(m *member) bool { return m.size == 0 })
+}
+
 // Progress returns the sums of File.Progress; total is 0 where one file's is.
 // It may be called from any goroutine.
 func (s *Sequence) Progress() (done, total int64) {

@@ -32,7 +32,7 @@ type Config struct {
 	Tracker  *trace.Config   // nil: its defaults
 	Renderer Renderer        // nil: nothing is rendered
 	Out      io.Writer       // where it goes; should be buffered, see Flush
-	Flush    func() error    // called whenever the source has nothing more at hand; nil: not
+	Flush    func() error    // called whenever the source may have to be waited for; nil: not
 	Writer   *capture.Writer // also writes every frame
 	Count    uint64          // stop after so many frames; 0: do not
 	// Hide are the kinds of event that are not rendered. What nobody needs is
@@ -135,12 +135,14 @@ func (cfg *Config) trackerConfig() *trace.Config {
 // loop takes frame after frame.
 func (r *run) loop(ctx context.Context) error {
 	buffered, _ := r.Source.(interface{ Buffered() bool })
+	waits, ok := r.Source.(interface{ Waits() bool })
+	never := ok && !waits.Waits()
 	read := r.Source.ReadFrame
 	if lending, ok := r.Source.(interface{ NextFrame(*decode.Frame) error }); ok {
 		read = lending.NextFrame // no frame is needed when the next one is read
 	}
 	for r.Count == 0 || r.totals.Frames < r.Count {
-		if buffered == nil || !buffered.Buffered() {
+		if !never && (buffered == nil || !buffered.Buffered()) {
 			if err := r.idle(); err != nil {
 				return err
 			}
