@@ -16,6 +16,8 @@ var arrows = map[string][]string{
 	"tracetest":           {"capture", "decode", "raw", "trace", "internal/fixture", "internal/pipeline", "internal/privnet", "internal/render"}, // raw: marks how far a capture has come
 	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/byhand", "internal/craft", "internal/echo", "internal/fixture", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render", "internal/sockview"},
 	"internal/fixture":    {"capture", "decode", "trace", "internal/craft", "internal/notation"},
+	"internal/bench":      {"decode", "trace"}, // makes captures and knows their verdicts
+	"internal/where":      {"decode", "trace"}, // predicates on accounts, as pcapfilter's are on packets
 	"internal/pipeline":   {"capture", "decode", "trace", "internal/render"},
 	"internal/render":     {"decode", "trace"},
 	"internal/privnet":    {"capture", "decode", "internal/pcapfilter"},
@@ -24,8 +26,7 @@ var arrows = map[string][]string{
 	"decode":              {},
 	"raw":                 {},
 	"internal/pcapfilter": {},
-	"internal/where":      {"decode", "trace"}, // predicates on accounts, as pcapfilter's are on packets
-	"internal/echo":       {"trace"},           // its Distribution
+	"internal/echo":       {"trace"}, // its Distribution
 	"internal/craft":      {"decode"},
 	"internal/notation":   {"decode", "internal/craft"},
 	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"},                               // trace: the states' names
