@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -305,10 +306,95 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// Who gives every account back gets the next one without an allocation.
+func TestRecycledAccountsAllocateNothing(t *testing.T) {
+	tr, f := New(&Config{TimeWait: time.Second, Without: AllKinds}), newFeeder()
+	var events []Event
+	conn, told := 0, 0
+	round := func() {
+		for range 160 {
+			conn++
+			f.p.Time = f.p.Time.Add(10 * time.Millisecond)
+			events = f.open(tr, conn, events[:0])
+			events = f.close(tr, conn, events)
+			for i := range events {
+				if v := events[i].Verdict; events[i].Kind != ConnReleased || v.Teardown != ThreeStep || v.Closer != ClosedByClient {
+					t.Fatalf("told %+v", events[i])
+				}
+				tr.Recycle(events[i].Verdict)
+				told++
+			}
+		}
+	}
+	for range 20 {
+		round() // the slabs grow to what TIME_WAIT keeps
+	}
+	if n := testing.AllocsPerRun(20, round); n != 0 || told < conn/2 {
+		t.Errorf("%v allocations for 160 connections; %d of %d told", n, told, conn)
+	}
+}
+
+// What Expect announces changes nothing, whether it comes, or something else.
+func TestExpectChangesNothing(t *testing.T) {
+	var list []decode.Packet
+	f := newFeeder()
+	for conn := range 40 {
+		list = append(list, *f.segment(conn, Client, decode.SYN, 0, 0, 0), *f.segment(conn, Server, decode.SYN|decode.ACK, 0, 1, 0))
+	}
+	for conn := range 40 {
+		list = append(list, *f.segment(conn, Client, decode.ACK, 1, 1, 0), *f.segment(conn, Client, decode.FIN|decode.ACK, 1, 1, 0))
+	}
+	tell := func(expect func(tr *Tracker, next []*decode.Packet)) (events []Event) {
+		tr := New(nil)
+		for i := range list {
+			var next []*decode.Packet
+			for j := i; j < min(len(list), i+Lookahead); j++ {
+				next = append(next, &list[j])
+			}
+			expect(tr, next)
+			events = tr.Observe(&list[i], events)
+		}
+		return events
+	}
+	want := tell(func(*Tracker, []*decode.Packet) {})
+	for name, expect := range map[string]func(*Tracker, []*decode.Packet){
+		"what comes":   func(tr *Tracker, next []*decode.Packet) { tr.Expect(next) },
+		"all but it":   func(tr *Tracker, next []*decode.Packet) { tr.Expect(next[1:]) },
+		"the contrary": func(tr *Tracker, next []*decode.Packet) { slices.Reverse(next); tr.Expect(next) },
+	} {
+		if d := firstDifference(tell(expect), want); d != "" {
+			t.Errorf("expected %s: %s", name, d)
+		}
+	}
+}
+
+// An open connection takes at most 256 bytes, its place in the table included.
+func TestBytesOfAnOpenConnection(t *testing.T) {
+	const conns = 300_000
+	size := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := size()
+	tr, f := New(nil), newFeeder()
+	var events []Event
+	for i := range conns {
+		events = f.open(tr, i, events[:0])
+	}
+	if n := (size() - before) / conns; n > 256 {
+		t.Errorf("%d bytes a connection", n)
+	}
+	if s := tr.Stats(); s.Open != conns {
+		t.Errorf("%+v", s)
+	}
+}
+
 func BenchmarkObserve(b *testing.B) {
-	for _, conns := range []int{1000, 100_000} {
+	for _, conns := range []int{1000, 100_000, 4_000_000} {
 		b.Run(fmt.Sprintf("data/conns=%d", conns), func(b *testing.B) {
-			tr, f := New(nil), newFeeder()
+			tr, f := New(&Config{MaxConns: conns, Without: AllKinds}), newFeeder()
 			var events []Event
 			for i := range conns {
 				events = f.open(tr, i, events[:0])
@@ -334,13 +420,33 @@ func BenchmarkObserve(b *testing.B) {
 			}
 		})
 	}
-	b.Run("whole", func(b *testing.B) {
-		tr, f := New(&Config{TimeWait: time.Second}), newFeeder()
+	for name, without := range map[string]Kinds{"whole": 0, "whole/untold": AllKinds} {
+		b.Run(name, func(b *testing.B) {
+			tr, f := New(&Config{TimeWait: time.Second, Without: without}), newFeeder()
+			var events []Event
+			b.ReportAllocs()
+			for i := 0; i < b.N; i += 6 {
+				f.p.Time = f.p.Time.Add(time.Millisecond)
+				events = f.open(tr, i&0xffffff, events[:0])
+				events = f.close(tr, i&0xffffff, events)
+				for j := range events {
+					if v := events[j].Verdict; v != nil {
+						tr.Recycle(v)
+					}
+				}
+			}
+		})
+	}
+	b.Run("flood", func(b *testing.B) {
+		tr, f := New(&Config{MaxConns: 100_000, Without: AllKinds}), newFeeder()
 		var events []Event
-		for i := 0; i < b.N; i += 6 {
-			f.p.Time = f.p.Time.Add(time.Millisecond)
-			events = f.open(tr, i&0xffffff, events[:0])
-			events = f.close(tr, i&0xffffff, events[:0])
+		b.ReportAllocs()
+		for i := range b.N {
+			f.p.Time++
+			events = tr.Observe(f.segment(i, Client, decode.SYN, uint32(i), 0, 0), events[:0])
+			for j := range events {
+				tr.Recycle(events[j].Verdict)
+			}
 		}
 	})
 }

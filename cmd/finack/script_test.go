@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -33,6 +34,8 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("DATA", data)
 			e.Setenv("TZ", "UTC")
+			bin, _, _ := strings.Cut(e.Getenv("PATH"), string(os.PathListSeparator))
+			e.Setenv("FINACK", filepath.Join(bin, "finack")) // for scripts that have another PATH
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"capture": writeCapture},
