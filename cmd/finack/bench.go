@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -52,7 +53,9 @@ func newBenchGenerate() *cobra.Command {
 		Example: "  finack bench generate short short.pcap --conns 10000",
 		Args:    usageArgs(cobra.ExactArgs(2)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			spec.Kind = bench.Kind(args[0])
+			if spec.Kind = bench.Kind(args[0]); !slices.Contains(bench.Kinds(), spec.Kind) {
+				return usagef("bench generate %s: no such kind of capture: %v are", args[0], bench.Kinds())
+			}
 			_, err := generateFile(args[1], spec)
 			return err
 		},

@@ -76,7 +76,7 @@ func Generate(w io.Writer, spec Spec) (Truth, error) {
 	case Flood:
 		g.flood(spec.Conns)
 	default:
-		return Truth{}, fmt.Errorf("generate %s: no such kind of capture: %v are", spec.Kind, Kinds())
+		return Truth{}, fmt.Errorf("generate %s: no such kind of capture", spec.Kind)
 	}
 	return g.truth, g.w.Flush() // a bufio.Writer keeps the first error
 }
