@@ -15,9 +15,9 @@ import (
 const (
 	// batchSize is the number of packets that are handed over at once: enough
 	// to make that cheap, few enough to stay in a core's cache.
-	batchSize = 256
+	batchSize = 512
 	// ahead is how many batches may be on their way.
-	ahead = 8
+	ahead = 6
 )
 
 // errStopped ends the reading when the merger has an error, which is the run's.
@@ -26,7 +26,8 @@ var errStopped = errors.New("stopped")
 // shards are trackers on goroutines of their own, above the ordinary chain: the
 // run's goroutine reads and decodes, each shard observes the packets of its
 // connections, and a merger puts what they tell in the order in which one
-// tracker would have told it, and renders it.
+// tracker would have told it, and renders it. Where only the summary is wanted,
+// there is no merger: each shard adds up its own.
 type shards struct {
 	cfg   *Config
 	list  []*shard
@@ -43,9 +44,10 @@ type shards struct {
 }
 
 // batch is a stretch of the capture. The reader fills it, all shards read it,
-// and the merger gives it back.
+// and the merger, or the last shard, gives it back.
 type batch struct {
 	n       int
+	readers atomic.Int32 // shards that have not read it, where there is no merger
 	flush   bool // the source has nothing more at hand
 	owner   [batchSize]uint8
 	packets [batchSize]decode.Packet // without Payload
@@ -67,13 +69,17 @@ func newShards(cfg *Config, n int) *shards {
 	}
 	tracker.MaxConns = (tracker.MaxConns + n - 1) / n
 	for i := range n {
-		s.list = append(s.list, newShard(uint8(i), cfg, tracker))
+		s.list = append(s.list, newShard(uint8(i), cfg, tracker, s.free))
 	}
 	s.merger = newMerger(cfg, s.list)
 	for _, sh := range s.list {
 		go sh.work()
 	}
-	go s.mergeAll()
+	if cfg.shown() {
+		go s.mergeAll()
+	} else {
+		close(s.done)
+	}
 	s.fill = <-s.free
 	return s
 }
@@ -103,10 +109,13 @@ func (s *shards) send(flush bool) error {
 	}
 	b := s.fill
 	b.flush = flush
+	b.readers.Store(int32(len(s.list)))
 	for _, sh := range s.list {
 		sh.in <- b
 	}
-	s.order <- b
+	if s.cfg.shown() {
+		s.order <- b
+	}
 	s.fill = <-s.free
 	s.fill.n = 0
 	return nil
@@ -122,6 +131,9 @@ func (s *shards) finish(t *render.Totals) error {
 	}
 	close(s.order)
 	<-s.done
+	for _, sh := range s.list {
+		<-sh.done
+	}
 	t.Summary = s.sink.summary
 	for _, sh := range s.list {
 		t.Summary.Merge(&sh.sink.summary)
@@ -173,6 +185,8 @@ type shard struct {
 	cfg     *Config
 	tracker *trace.Tracker
 	in      chan *batch
+	free    chan *batch // where batches go back to
+	done    chan struct{}
 	out     chan *told
 	spare   chan *told
 	list    []*decode.Packet // its packets of the batch
@@ -196,10 +210,11 @@ type group struct {
 	from, to int32
 }
 
-func newShard(number uint8, cfg *Config, tracker *trace.Config) *shard {
+func newShard(number uint8, cfg *Config, tracker *trace.Config, free chan *batch) *shard {
 	sh := &shard{
 		number: number, cfg: cfg, tracker: trace.New(tracker), now: math.MinInt64,
-		in: make(chan *batch, ahead), out: make(chan *told, ahead), spare: make(chan *told, ahead),
+		in: make(chan *batch, ahead), free: free, done: make(chan struct{}),
+		out: make(chan *told, ahead), spare: make(chan *told, ahead),
 		sink: sink{Config: cfg},
 	}
 	for range ahead {
@@ -210,6 +225,11 @@ func newShard(number uint8, cfg *Config, tracker *trace.Config) *shard {
 
 // work is a shard's goroutine.
 func (sh *shard) work() {
+	defer close(sh.done)
+	if !sh.cfg.shown() {
+		sh.addUp()
+		return
+	}
 	defer close(sh.out)
 	for b := range sh.in {
 		t := sh.begin()
@@ -219,14 +239,27 @@ func (sh *shard) work() {
 	t := sh.begin()
 	for c := range sh.tracker.Conns() {
 		t.events = append(t.events, trace.Event{Kind: trace.ConnReleased, Conn: c.ID, Verdict: c})
-		if !sh.cfg.shown() {
-			sh.count(t, 0)
-		} else if len(t.events) == batchSize {
+		if len(t.events) == batchSize {
 			sh.out <- t
 			t = sh.begin()
 		}
 	}
 	sh.out <- t
+}
+
+// addUp is work where only the summary is wanted.
+func (sh *shard) addUp() {
+	var t told
+	for b := range sh.in {
+		sh.observe(b, &t)
+		if b.readers.Add(-1) == 0 {
+			sh.free <- b
+		}
+	}
+	for c := range sh.tracker.Conns() {
+		t.events = append(t.events, trace.Event{Kind: trace.ConnReleased, Conn: c.ID, Verdict: c})
+		sh.count(&t, 0)
+	}
 }
 
 // begin returns a told to be filled. Its last accounts go back to the tracker.
