@@ -12,13 +12,20 @@ import (
 // FuzzTracker feeds a tracker with segments, datagrams and ICMP errors of a few
 // 4-tuples, made of six bytes each, and holds what checker holds: no panic,
 // bounded memory, each connection reported once, and states that move only
-// along RFC 9293's diagram between revisions.
+// along RFC 9293's diagram between revisions; and that the shortcut leads where
+// the long way does.
 func FuzzTracker(f *testing.F) {
 	for _, s := range seedStreams() {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		play(t, Config{MaxConns: 3, All: len(data)%2 == 0}, fuzzLines(data))
+		lines := fuzzLines(data)
+		play(t, Config{MaxConns: 3, All: len(data)%2 == 0}, lines)
+		short, _ := told(Config{MaxConns: 3, Without: AllKinds}, lines)
+		long, _ := told(Config{MaxConns: 3, Without: AllKinds, broken: &broken{}}, lines)
+		if d := firstDifference(short, long); d != "" {
+			t.Errorf("the shortcut: %s", d)
+		}
 	})
 }
 
