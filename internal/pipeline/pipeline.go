@@ -44,12 +44,12 @@ type Config struct {
 	Where func(*trace.Conn) bool
 	// Shards is the number of trackers, each on a core of its own; connections
 	// are shared out among them. 0 and 1: one, on Run's goroutine. It is for
-	// captures that are not Live. What is told, and in which order, does not
+	// captures that are not Live, without Events. What is told, and in which order, does not
 	// depend on it, but each has its part of the tracker's MaxConns, so that
 	// others may be evicted.
 	Shards int
-	// Events is given each frame's events, which are the callee's only during
-	// the call; nil: nobody.
+	// Events is given each frame's events, before the next frame is read. They
+	// are the callee's only during the call; nil: nobody.
 	Events func([]trace.Event)
 	// Warn is told what goes wrong without ending the run; nil: nobody.
 	Warn func(error)
@@ -87,7 +87,7 @@ func Run(ctx context.Context, cfg Config) (render.Totals, error) {
 	r := &run{Config: cfg}
 	r.sink = sink{Config: &r.Config}
 	r.totals.Live, r.totals.Writing, r.totals.Chosen = cfg.Live, cfg.Writer != nil, cfg.Where != nil
-	if cfg.Shards > 1 && !cfg.Live {
+	if cfg.Shards > 1 && !cfg.Live && cfg.Events == nil {
 		r.shards = newShards(&r.Config, cfg.Shards)
 	} else {
 		r.tracker = trace.New(r.trackerConfig())
@@ -212,7 +212,7 @@ func (r *run) one() error {
 		return nil
 	}
 	if r.take(&r.packets[r.n]) {
-		if r.n++; r.n == len(r.packets) {
+		if r.n++; r.n == len(r.packets) || r.Events != nil {
 			return r.observe()
 		}
 	}

@@ -265,9 +265,7 @@ func (sh *shard) addUp() {
 // begin returns a told to be filled. Its last accounts go back to the tracker.
 func (sh *shard) begin() *told {
 	t := <-sh.spare
-	if sh.cfg.Events == nil {
-		recycle(t.events, sh.tracker)
-	}
+	recycle(t.events, sh.tracker)
 	t.groups, t.opened, t.events = t.groups[:0], t.opened[:0], t.events[:0]
 	return t
 }
