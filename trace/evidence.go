@@ -227,8 +227,11 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 	}
 	gotFIN := peer.has(endFIN | endFINRcvd)
 	if !me.has(endFIN) {
-		if gotFIN {
+		switch {
+		case gotFIN:
 			return CloseWait
+		case t.ackUnseen(c, s):
+			return Unknown
 		}
 		return Established
 	}
@@ -249,6 +252,8 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 		return FinWait2
 	case gotFIN:
 		return Closing
+	case !peer.has(endFIN) && t.ackUnseen(c, s.Peer()):
+		return Unknown
 	default:
 		return FinWait1
 	}

@@ -148,7 +148,9 @@ func (t *Tracker) takeSYN(c *record, s Side, p *decode.Packet) (syn decode.Packe
 	tr := t.trouble.at(c.trouble - 1)
 	e := &c.ends[s.Peer()]
 	e.packets -= uint64(tr.syns)
-	e.bytes -= uint64(tr.syns) * uint64(tr.syn.len)
+	if !t.cfg.Lifecycle {
+		e.bytes -= uint64(tr.syns) * uint64(tr.syn.len)
+	}
 	e.syn -= tr.syns
 	if c.last == tr.synLast {
 		c.last = tr.synPrev

@@ -27,6 +27,7 @@ const (
 	endWants                           // it has acknowledged acked twice: it lacks what follows
 	endHole                            // the number before nxt was not seen: it may be a FIN
 	endProvoked                        // the peer has sent what is answered by a challenge ACK
+	endAhead                           // nxt is what the peer has acknowledged, of data that was not seen
 )
 
 // end is what is kept of one end of an open connection. It has no pointer.
