@@ -220,6 +220,7 @@ func (t *Tracker) flip(c *record) {
 	swap(&cl.finLate)
 	swap(&cl.ackFirst)
 	swap(&cl.ahead)
+	swap(&cl.before)
 	swap(&cl.zeekFIN)
 	swap(&cl.zeekRST)
 	for i := range cl.ahead {

@@ -19,19 +19,22 @@ func (t *Tracker) unseenData(c *record, s Side, p *decode.Packet) {
 	case f.Has(decode.SYN):
 		return
 	case f.Has(decode.RST):
+		if peer.has(endFIN) && f.Has(decode.ACK) && seqLT(seg.Ack, t.closing.at(c.closing-1).fin[s.Peer()]) {
+			t.closing.at(c.closing-1).sentBefore(s, seg.Seq) // nor does anything come later
+		}
 		if me.has(endSeen) && seqLT(me.nxt, seg.Seq) {
 			t.sentUnseen(c, s, seg.Seq)
 		}
 		return
 	case f.Has(decode.FIN) && !me.has(endFIN):
-		if me.has(endAhead) && seg.Seq+p.SeqLen() == me.nxt {
-			me.nxt = seg.Seq // what was acknowledged before it in this capture was no data
+		if me.has(endAhead) && seqLT(seg.Seq, me.nxt) && seqLEQ(me.nxt, seg.Seq+p.SeqLen()) {
+			me.nxt = seg.Seq // it is not late: what was acknowledged before it in this capture is itself
 		}
 		if me.has(endAck) {
 			t.closingOf(c).ahead[s] = Step{Ack: me.acked, Flags: decode.ACK}
 		}
 	}
-	if me.has(endSeen) && seqLT(me.nxt, seg.Seq) {
+	if (me.has(endSeen) || me.has(endSYN|endBase)) && seqLT(me.nxt, seg.Seq) {
 		t.sentUnseen(c, s, seg.Seq)
 	}
 	if seqLEQ(me.nxt, seg.Seq+p.SeqLen()) {
@@ -44,15 +47,15 @@ func (t *Tracker) unseenData(c *record, s Side, p *decode.Packet) {
 }
 
 // acknowledgesData reports whether what is acknowledged of an end beyond what
-// was seen of it must be data: it comes after the handshake.
+// was seen of it must be data: it comes after the handshake and before a FIN.
 func (t *Tracker) acknowledgesData(e *end) bool {
-	return t.cfg.Lifecycle && e.has(endSeen) && (!e.has(endSYN) || e.has(endSYNRcvd))
+	return t.cfg.Lifecycle && e.has(endSeen) && !e.has(endFIN) && (!e.has(endSYN) || e.has(endSYNRcvd))
 }
 
 // sentUnseen notes that side s has sent data up to a number.
 func (t *Tracker) sentUnseen(c *record, s Side, to uint32) {
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
-	if to-me.nxt > 1 {
+	if me.has(endSeen) && to-me.nxt > 1 {
 		me.flags |= endAlive // more than a FIN before the capture can explain
 	}
 	me.nxt = to
@@ -76,7 +79,7 @@ func (t *Tracker) edgeUnseen(e *end, seg *decode.Segment) bool {
 }
 
 // ackUnseen reports whether data of side s that was not seen may have
-// acknowledged the peer's FIN: it was sent after what that FIN acknowledges.
+// acknowledged the peer's FIN: it may have been sent after that had come.
 func (t *Tracker) ackUnseen(c *record, s Side) bool {
 	if !t.cfg.Lifecycle || !c.ends[s.Peer()].has(endFIN) {
 		return false
@@ -88,7 +91,15 @@ func (t *Tracker) ackUnseen(c *record, s Side) bool {
 			till = step.Seq
 		}
 	}
-	return seqLT(cl.finAck[s.Peer()], till)
+	return seqLT(cl.before[s], till)
+}
+
+// sentBefore notes that what side s has sent up to a number does not
+// acknowledge the peer's FIN.
+func (cl *closing) sentBefore(s Side, number uint32) {
+	if seqLT(cl.before[s], number) {
+		cl.before[s] = number
+	}
 }
 
 // ackedAhead notes that side s has acknowledged the peer's FIN, which ends at

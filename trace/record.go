@@ -125,7 +125,8 @@ type closing struct {
 	halfBytes uint64 // what the other side had sent then; afterwards, what it sent meanwhile
 	half      halfClose
 	halfBy    Side
-	ahead     [2]Step // by X: the first with the highest acknowledgment of what was not seen yet
+	ahead     [2]Step   // by X: the first with the highest acknowledgment of what was not seen yet
+	before    [2]uint32 // what X has sent up to here acknowledges less than the peer's FIN (Config.Lifecycle)
 
 	// Zeek's last numbers of X's FINs and RSTs, which make another letter when they change.
 	zeekFIN, zeekRST [2]uint32
