@@ -206,6 +206,9 @@ func (t *Tracker) finTaken(c *record, s Side, p *decode.Packet) {
 		return
 	}
 	tr.finSet[from] = false
+	if t.cfg.Lifecycle {
+		t.unseenData(c, from, &fin)
+	}
 	if note := t.advance(c, from, &fin); note != 0 {
 		tr.count(from, note)
 	}

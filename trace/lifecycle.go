@@ -19,7 +19,7 @@ func (t *Tracker) unseenData(c *record, s Side, p *decode.Packet) {
 	case f.Has(decode.SYN):
 		return
 	case f.Has(decode.RST):
-		if peer.has(endFIN) && f.Has(decode.ACK) && seqLT(seg.Ack, t.closing.at(c.closing-1).fin[s.Peer()]) {
+		if peer.has(endFIN) && f.Has(decode.ACK) && seqLT(seg.Ack, t.closing.at(c.closing - 1).fin[s.Peer()]) {
 			t.closing.at(c.closing-1).sentBefore(s, seg.Seq) // nor does anything come later
 		}
 		if me.has(endSeen) && seqLT(me.nxt, seg.Seq) {
