@@ -57,7 +57,9 @@ func ether(t uint16, payload []byte) []byte {
 	return append(append(make([]byte, 12), byte(t>>8), byte(t)), payload...)
 }
 
-func udpTo(port uint16) []byte { return []byte{0, 1, byte(port >> 8), byte(port), 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} }
+func udpTo(port uint16) []byte {
+	return []byte{0, 1, byte(port >> 8), byte(port), 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+}
 
 func TestLifecycleFilter(t *testing.T) {
 	const v4, v6 = 0x0800, 0x86dd
