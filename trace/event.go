@@ -110,9 +110,12 @@ type Conn struct {
 	BaseISS     [2]bool   // Base is the ISS, not just the first number seen
 	Packets     [2]uint64
 	Bytes       [2]uint64 // payload
-	SYN         [2]uint32
-	FIN         [2]uint32
-	RST         [2]uint32
+	// DataUnseen is set with Config.Lifecycle. Bytes come from sequence numbers
+	// then: what is known to have been sent, each byte once; Packets are those seen.
+	DataUnseen bool
+	SYN        [2]uint32
+	FIN        [2]uint32
+	RST        [2]uint32
 
 	// Segments of each side that change no verdict, counted as what they are.
 	Retransmits      [2]uint32

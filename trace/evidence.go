@@ -126,6 +126,7 @@ func (t *Tracker) sentFIN(c *record, s Side, p *decode.Packet, late bool) {
 		me.flags |= endFIN
 		cl.finLate[s] = late
 		cl.fin[s], cl.finAck[s], cl.finTime[s] = p.Segment.Seq+p.SeqLen(), ack, p.Time
+		cl.before[s.Peer()] = ack
 		t.settle(c, s, p)
 		// The peer may have acknowledged it before, in the order of this capture.
 		if peer.has(endAck) && seqLEQ(cl.fin[s], peer.acked) {
@@ -137,6 +138,7 @@ func (t *Tracker) sentFIN(c *record, s Side, p *decode.Packet, late bool) {
 	if seqLT(ack, cl.finAck[s]) {
 		cl.finAck[s] = ack // the original, after its retransmission in this capture
 	}
+	cl.sentBefore(s.Peer(), ack) // had what came to its sender acknowledged it, it would not come again
 	again := p.Time.Sub(cl.finTime[s]) >= duplicateWithin
 	cl.finTime[s] = p.Time
 	if again && me.has(endFINRcvd) && !t.brought(c, s) {
@@ -227,8 +229,11 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 	}
 	gotFIN := peer.has(endFIN | endFINRcvd)
 	if !me.has(endFIN) {
-		if gotFIN {
+		switch {
+		case gotFIN:
 			return CloseWait
+		case t.ackUnseen(c, s):
+			return Unknown
 		}
 		return Established
 	}
@@ -249,6 +254,8 @@ func (t *Tracker) stateOf(c *record, s Side) State {
 		return FinWait2
 	case gotFIN:
 		return Closing
+	case !peer.has(endFIN) && t.ackUnseen(c, s.Peer()):
+		return Unknown
 	default:
 		return FinWait1
 	}

@@ -148,7 +148,9 @@ func (t *Tracker) takeSYN(c *record, s Side, p *decode.Packet) (syn decode.Packe
 	tr := t.trouble.at(c.trouble - 1)
 	e := &c.ends[s.Peer()]
 	e.packets -= uint64(tr.syns)
-	e.bytes -= uint64(tr.syns) * uint64(tr.syn.len)
+	if !t.cfg.Lifecycle {
+		e.bytes -= uint64(tr.syns) * uint64(tr.syn.len)
+	}
 	e.syn -= tr.syns
 	if c.last == tr.synLast {
 		c.last = tr.synPrev
@@ -195,10 +197,6 @@ func (t *Tracker) flip(c *record) {
 		}
 		swap(&tr.fin)
 		swap(&tr.finSet)
-		swap(&tr.ahead)
-		for i := range tr.ahead {
-			tr.ahead[i].From = tr.ahead[i].From.Peer()
-		}
 		swap(&tr.zeek)
 		for i := range tr.history {
 			swapCase(&tr.history[i])
@@ -221,8 +219,13 @@ func (t *Tracker) flip(c *record) {
 	swap(&cl.bringsSet)
 	swap(&cl.finLate)
 	swap(&cl.ackFirst)
+	swap(&cl.ahead)
+	swap(&cl.before)
 	swap(&cl.zeekFIN)
 	swap(&cl.zeekRST)
+	for i := range cl.ahead {
+		cl.ahead[i].From = cl.ahead[i].From.Peer()
+	}
 	cl.resetBy, cl.halfBy = cl.resetBy.Peer(), cl.halfBy.Peer()
 }
 

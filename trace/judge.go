@@ -31,7 +31,7 @@ func (t *Tracker) judge(c *record, s Side, p *decode.Packet) Anomaly {
 		return OldDuplicate
 	}
 	end := seg.Seq + p.SeqLen()
-	if me.has(endSeen) && seqLT(me.nxt, seg.Seq) && t.outside(c, s, end) {
+	if me.has(endSeen) && seqLT(me.nxt, seg.Seq) && t.outside(c, s, seg, end) {
 		return OutOfWindow
 	}
 	if f.Has(decode.FIN) && me.has(endSeen) {
@@ -42,7 +42,7 @@ func (t *Tracker) judge(c *record, s Side, p *decode.Packet) Anomaly {
 	if me.has(endFIN) && end != seg.Seq && seqLT(t.closing.at(c.closing - 1).fin[s], end) {
 		return OutOfWindow // "ignore the segment text" after a FIN (RFC 9293 section 3.10.7.4)
 	}
-	if peer.has(endSeen) && seqLT(peer.nxt, seg.Ack) {
+	if peer.has(endSeen) && seqLT(peer.nxt, seg.Ack) && !t.acknowledgesData(peer) {
 		return AckOfUnseen
 	}
 	return NoAnomaly
@@ -81,9 +81,9 @@ func (t *Tracker) judgeSYN(c *record, s Side, p *decode.Packet) Anomaly {
 
 // outside reports whether a segment that ends there is beyond the window that
 // its receiver has advertised. Where that is not known, nothing is outside.
-func (t *Tracker) outside(c *record, s Side, end uint32) bool {
+func (t *Tracker) outside(c *record, s Side, seg *decode.Segment, end uint32) bool {
 	me, peer := &c.ends[s], &c.ends[s.Peer()]
-	if !peer.has(endAck) || me.has(endGap) {
+	if !peer.has(endAck) || me.has(endGap) || t.edgeUnseen(peer, seg) {
 		return false
 	}
 	edge := peer.acked
@@ -143,13 +143,13 @@ func (t *Tracker) judgeRST(c *record, s Side, seg *decode.Segment) Anomaly {
 	default:
 		return NoAnomaly
 	}
-	if me.has(endGap) || peer.has(endUnseen) {
+	if me.has(endGap) || peer.has(endUnseen) || t.cfg.Lifecycle && peer.has(endAck) {
 		hi = lo + uint32(peer.win)<<t.scale(c, s.Peer())
 		if seqLT(hi, me.nxt) {
 			hi = me.nxt
 		}
 	}
-	if seqLT(seg.Seq, lo) || seqLT(hi, seg.Seq) {
+	if seqLT(seg.Seq, lo) || seqLT(hi, seg.Seq) && !t.edgeUnseen(peer, seg) {
 		return ResetOutOfPlace
 	}
 	return NoAnomaly
@@ -172,7 +172,7 @@ func (t *Tracker) challenged(c *record, s Side, p *decode.Packet, anomaly Anomal
 		peer.flags |= endProvoked
 	case ResetOutOfPlace:
 		// Outside the window it is dropped in silence.
-		if peer.has(endAck) && !seqLT(seg.Seq, peer.acked) && !t.outside(c, s, seg.Seq) {
+		if peer.has(endAck) && !seqLT(seg.Seq, peer.acked) && !t.outside(c, s, seg, seg.Seq) {
 			peer.flags |= endProvoked
 		}
 	}
@@ -206,6 +206,9 @@ func (t *Tracker) finTaken(c *record, s Side, p *decode.Packet) {
 		return
 	}
 	tr.finSet[from] = false
+	if t.cfg.Lifecycle {
+		t.unseenData(c, from, &fin)
+	}
 	if note := t.advance(c, from, &fin); note != 0 {
 		tr.count(from, note)
 	}

@@ -39,7 +39,7 @@ const (
 // shortcuts says which are possible: an opening and a closing must be told to
 // whoever wants to hear of segments and states.
 func (t *Tracker) shortcuts() (data, whole bool) {
-	data = t.cfg.broken == nil && !t.cfg.All
+	data = t.cfg.broken == nil && !t.cfg.All && !t.cfg.Lifecycle
 	told := t.cfg.Without & KindsOf(SegmentSeen, StateChanged, AnomalySeen)
 	return data, data && told == KindsOf(SegmentSeen, StateChanged, AnomalySeen)
 }

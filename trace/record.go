@@ -27,6 +27,7 @@ const (
 	endWants                           // it has acknowledged acked twice: it lacks what follows
 	endHole                            // the number before nxt was not seen: it may be a FIN
 	endProvoked                        // the peer has sent what is answered by a challenge ACK
+	endAhead                           // nxt is what the peer has acknowledged, of data that was not seen
 )
 
 // end is what is kept of one end of an open connection. It has no pointer.
@@ -124,6 +125,8 @@ type closing struct {
 	halfBytes uint64 // what the other side had sent then; afterwards, what it sent meanwhile
 	half      halfClose
 	halfBy    Side
+	ahead     [2]Step   // by X: the first with the highest acknowledgment of what was not seen yet
+	before    [2]uint32 // what X has sent up to here acknowledges less than the peer's FIN (Config.Lifecycle)
 
 	// Zeek's last numbers of X's FINs and RSTs, which make another letter when they change.
 	zeekFIN, zeekRST [2]uint32
@@ -158,9 +161,6 @@ type trouble struct {
 	zeekLost [2]uint32 // what X sent before this number and was not seen is counted
 	zeekSYN  [2]uint32 // of X's last SYN
 	history  [6]uint64
-
-	// By X: the first segment with the highest acknowledgment of what was not seen yet.
-	ahead [2]Step
 
 	// A FIN beyond the window of its receiver, as far as that was captured.
 	fin    [2]held

@@ -59,6 +59,9 @@ func (t *Tracker) segment(p *decode.Packet, reused bool) {
 		note = t.challenged(c, s, p, anomaly)
 		switch anomaly {
 		case NoAnomaly, AckOfUnseen:
+			if t.cfg.Lifecycle {
+				t.unseenData(c, s, p)
+			}
 			note |= t.advance(c, s, p)
 			step = t.step(c, s, p)
 			t.bring(c, s, p, note)
@@ -71,7 +74,11 @@ func (t *Tracker) segment(p *decode.Packet, reused bool) {
 			t.holdFIN(c, s, p)
 		}
 	}
-	c.count(s, p)
+	if t.cfg.Lifecycle {
+		c.countSeen(s, p)
+	} else {
+		c.count(s, p)
+	}
 	if c.closing != 0 {
 		t.halfClosed(c, s, p)
 	}
@@ -226,7 +233,11 @@ func (t *Tracker) opening(c *record, s Side, p *decode.Packet) {
 			c.bits |= bitFastOpen // the SYN-ACK came first in this capture
 		}
 	case c.bits&bitSYNACK != 0 && s == Client && peer.has(endSYNRcvd):
-		c.bits = c.bits&^bitSYNACK | bitHalfOpen
+		c.bits &^= bitSYNACK
+		if t.cfg.Lifecycle && seg.Seq != me.base+1 && c.bits&bitFastOpen == 0 {
+			return // the first ACK came with data
+		}
+		c.bits |= bitHalfOpen
 		c.halfOpen = max(0, int64(p.Time)-c.halfOpen)
 	}
 }

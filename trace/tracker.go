@@ -26,6 +26,9 @@ type Config struct {
 	// UDPTimeout is the silence that ends a UDP or ICMP echo flow. Default 60 s.
 	UDPTimeout time.Duration
 	Without    Kinds
+	// Lifecycle says that the capture leaves out TCP segments that only carry
+	// data: see Conn.DataUnseen.
+	Lifecycle bool
 	// All makes every segment and datagram an event, not just those that
 	// open, close or go wrong.
 	All bool

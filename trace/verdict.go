@@ -34,7 +34,7 @@ func (t *Tracker) step(c *record, s Side, p *decode.Packet) bool {
 	}
 	if f.Has(decode.ACK) && !f.Has(decode.RST) && me.has(endUnseen) && me.unseen == seg.Ack {
 		// It may acknowledge a FIN that comes later in this capture.
-		if a := &t.troubleOf(c).ahead[s]; a.Flags == 0 || a.Ack != seg.Ack {
+		if a := &t.closingOf(c).ahead[s]; a.Flags == 0 || a.Ack != seg.Ack {
 			*a = Step{Time: p.Time, Seq: seg.Seq, Ack: seg.Ack, Flags: f, From: s}
 		}
 	}
@@ -62,11 +62,12 @@ func (t *Tracker) step(c *record, s Side, p *decode.Packet) bool {
 func (t *Tracker) acknowledgedAhead(c *record, s Side, p *decode.Packet) {
 	cl := t.closingOf(c)
 	fin := p.Segment.Seq + p.SeqLen()
-	peer := &c.ends[s.Peer()]
-	if c.trouble == 0 {
+	if t.cfg.Lifecycle {
+		t.ackedAhead(c, s.Peer(), fin)
 		return
 	}
-	a := t.trouble.at(c.trouble - 1).ahead[s.Peer()]
+	peer := &c.ends[s.Peer()]
+	a := cl.ahead[s.Peer()]
 	if a.Flags == 0 || a.Ack != fin {
 		return
 	}
@@ -95,7 +96,7 @@ func (t *Tracker) halfClosed(c *record, from Side, p *decode.Packet) {
 	case halfNone:
 		for s := Client; s <= Server; s++ {
 			me, peer := &c.ends[s], &c.ends[s.Peer()]
-			if me.has(endFIN|endFINAcked) && !peer.has(endFIN) && !peer.has(endReset) {
+			if me.has(endFIN|endFINAcked) && !peer.has(endFIN) && !peer.has(endReset) && !t.ackUnseen(c, s.Peer()) {
 				cl.half, cl.halfBy, cl.halfSince, cl.halfBytes = halfBegun, s, p.Time, peer.bytes
 				if from != s { // what acknowledges the FIN was sent after it had come
 					cl.halfBytes -= uint64(p.Len)
@@ -151,11 +152,15 @@ func (t *Tracker) finKind(c *record) TeardownKind {
 			return SimultaneousClose
 		case byClient && cl.ackFirst[Client], byServer && cl.ackFirst[Server]:
 			return FourStep
+		case byClient && t.ackUnseen(c, Client), byServer && t.ackUnseen(c, Server):
+			return UnknownTeardown
 		default:
 			return ThreeStep
 		}
 	case client.has(endFIN) && client.has(endFINAcked), server.has(endFIN) && server.has(endFINAcked):
 		return HalfClosed
+	case t.ackUnseen(c, Client), t.ackUnseen(c, Server):
+		return UnknownTeardown
 	case client.has(endFIN) || server.has(endFIN):
 		return Unacknowledged
 	default:
@@ -316,9 +321,17 @@ func (t *Tracker) verdict(c *record) *Conn {
 		v.Retransmits, v.Duplicates, v.OutOfOrder, v.Gaps = tr.retransmits, tr.duplicates, tr.outOfOrder, tr.gaps
 		v.KeepAlives, v.ZeroWindowProbes, v.ChallengeACKs = tr.keepAlives, tr.zeroWindowProbes, tr.challengeACKs
 	}
-	if c.closing == 0 {
-		return v
+	if c.closing != 0 {
+		t.closingVerdict(c, v)
 	}
+	if t.cfg.Lifecycle {
+		v.leaveOut()
+	}
+	return v
+}
+
+// closingVerdict fills in how a connection ended.
+func (t *Tracker) closingVerdict(c *record, v *Conn) {
 	cl := t.closing.at(c.closing - 1)
 	v.Teardown, v.Closer = t.finKind(c), t.closer(c)
 	v.Complete = c.ends[Client].has(endFINAcked) && c.ends[Server].has(endFINAcked)
@@ -345,5 +358,4 @@ func (t *Tracker) verdict(c *record) *Conn {
 			v.WaitLeft = max(0, cl.due.Sub(t.now))
 		}
 	}
-	return v
 }

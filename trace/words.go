@@ -174,6 +174,7 @@ const (
 	SimultaneousClose                     // neither FIN acknowledges the other: they crossed
 	HalfClosed                            // one FIN, acknowledged; the other side has sent none
 	Unacknowledged                        // one FIN, never acknowledged
+	UnknownTeardown                       // data that was not seen may have acknowledged a FIN (Config.Lifecycle)
 	Reset                                 // RST before both FINs were acknowledged
 )
 
@@ -190,6 +191,8 @@ func (k TeardownKind) String() string {
 		return "half-closed"
 	case Unacknowledged:
 		return "unacknowledged"
+	case UnknownTeardown:
+		return "unknown"
 	case Reset:
 		return "reset"
 	default:

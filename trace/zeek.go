@@ -252,7 +252,7 @@ func (t *Tracker) zeekMissing(c *record, s Side, ack uint32) {
 		seen++ // the probe's octet
 	}
 	gap := t.gapOf(c, from)
-	if gap == nil && seqLEQ(ack, seen) {
+	if gap == nil && seqLEQ(ack, seen) || t.cfg.Lifecycle {
 		return
 	}
 	tr := t.troubleOf(c)

@@ -28,6 +28,7 @@ type output struct {
 	write                                string
 	count                                uint64
 	udpTimeout                           time.Duration
+	lifecycle                            bool
 	choice                               choice
 
 	// interfaceName names an interface by its index; nil where frames have none.
@@ -45,6 +46,7 @@ func (o *output) flags(cmd *cobra.Command) {
 	f.StringVarP(&o.write, "write", "w", "", "also write the frames to `FILE` (pcapng, or pcap by its name; - for stdout)")
 	f.Uint64VarP(&o.count, "count", "c", 0, "stop after `N` frames")
 	f.DurationVar(&o.udpTimeout, "udp-timeout", defaultUDPTimeout, "silence that ends a UDP or ICMP echo flow")
+	f.BoolVar(&o.lifecycle, "lifecycle", false, "take only what births and deaths need: segments with SYN, FIN or RST, or without payload")
 	f.BoolP("no-names", "n", true, "names are never resolved; accepted for tcpdump's sake")
 }
 
@@ -104,7 +106,7 @@ func (o *output) prepare(s std, snaplen uint32) (cfg pipeline.Config, done func(
 	w := bufio.NewWriterSize(s.out, 64<<10)
 	cfg = pipeline.Config{
 		Out: w, Flush: w.Flush, Count: o.count,
-		Tracker: &trace.Config{All: o.all, UDPTimeout: o.udpTimeout},
+		Tracker: &trace.Config{All: o.all, UDPTimeout: o.udpTimeout, Lifecycle: o.lifecycle},
 		Warn:    func(err error) { fmt.Fprintf(s.err, "finack: %v\n", err) },
 	}
 	if cfg.Renderer, err = o.renderer(s.out); err != nil {
@@ -123,6 +125,15 @@ func (o *output) prepare(s std, snaplen uint32) (cfg pipeline.Config, done func(
 		done = cfg.Writer.Close
 	}
 	return cfg, done, nil
+}
+
+// filter returns the filter for the source: what was asked for, and with
+// --lifecycle no data.
+func (o *output) filter(expr string) string {
+	if o.lifecycle {
+		return capture.LifecycleFilter(expr)
+	}
+	return expr
 }
 
 // checkWrite refuses to write over a file that is being read.

@@ -34,6 +34,7 @@ files. Several files are one capture. Ctrl-C ends the reading, and what was read
 is told.
 
 --where chooses connections as the filter chooses packets: see finack help where.
+--lifecycle leaves data out, as finack watch does: see finack watch --help.
 
 --fixture writes the packets as text, with their events and the verdict, for
 finack check. What that text cannot say is refused by name, with a filter that
@@ -69,7 +70,7 @@ leaves it out.`,
 			if err := record.begin(&o, files, filter); err != nil {
 				return err
 			}
-			src, err := capture.OpenFiles(files, &capture.FileConfig{Filter: filter, Stdin: s.in})
+			src, err := capture.OpenFiles(files, &capture.FileConfig{Filter: o.filter(filter), Stdin: s.in})
 			if err != nil {
 				return err
 			}

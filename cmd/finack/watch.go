@@ -22,17 +22,28 @@ func newWatch(s std) *cobra.Command {
 resets, and the first datagrams of each exchange. Ctrl-C ends it with a summary.
 It needs CAP_NET_RAW (sudo, or setcap on the binary) and gives all privileges up
 once its socket is open. FILTER is in tcpdump's language; --where chooses
-connections as FILTER chooses packets: see finack help where.`,
+connections as FILTER chooses packets: see finack help where.
+
+--lifecycle makes a large transfer cost next to nothing to watch: the kernel
+passes only TCP segments with SYN, FIN or RST, those without payload, and ICMP;
+of tunnels, MPLS, PPPoE, inner VLAN tags, IPv6 extension headers and first
+fragments all; no other UDP. States and verdicts are the same; bytes come from
+sequence numbers, and each counts once (JSON: "data_unseen":true). What only data
+tells is missing: the idle time before the close, most retransmissions, Zeek's
+letters of data. Where data may have acknowledged a FIN, the states and the kind
+of the teardown are unknown until another segment tells, and sometimes then.`,
 		Example: `  sudo finack watch
   sudo finack watch -i eth0 'tcp port 443 and host 10.0.0.1'
   sudo finack watch --where 'teardown=reset or handshake=refused'
+  sudo finack watch --lifecycle -i eth0 'tcp port 443'
   sudo finack watch -w today.pcapng --json tcp`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			live.Filter = strings.Join(args, " ")
+			filter := strings.Join(args, " ")
+			live.Filter = o.filter(filter)
 			if err := o.choice.parse(cmd); err != nil {
 				return err
 			}
-			if err := checkFilter(live.Filter); err != nil {
+			if err := checkFilter(filter); err != nil {
 				return err
 			}
 			if live.Interface == "" {
@@ -52,7 +63,7 @@ connections as FILTER chooses packets: see finack help where.`,
 				return err
 			}
 			cfg.Source, cfg.Live, cfg.AllIfs = src, true, live.Interface == "any"
-			fmt.Fprintf(s.err, "finack: watching %s%s; Ctrl-C ends\n", live.Interface, forFilter(live.Filter))
+			fmt.Fprintf(s.err, "finack: watching %s%s; Ctrl-C ends\n", live.Interface, forFilter(filter))
 			totals, err := pipeline.Run(cmd.Context(), cfg)
 			if derr := done(); err == nil {
 				err = derr

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -80,18 +79,7 @@ func firstDifference(got, want string) string {
 }
 
 func TestShardsChangeNothingOfRealCaptures(t *testing.T) {
-	names, err := filepath.Glob("../../cmd/finack/testdata/*.pcap*")
-	if err != nil || len(names) == 0 {
-		t.Fatalf("no captures: %v", err)
-	}
-	if dir := os.Getenv("FINACK_CORPUS"); dir != "" {
-		more, err := filepath.Glob(filepath.Join(dir, "*"))
-		if err != nil || len(more) == 0 {
-			t.Fatalf("no captures in FINACK_CORPUS: %v", err)
-		}
-		names = append(names, more...)
-	}
-	for _, name := range names {
+	for _, name := range captures(t) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			t.Parallel()
 			same(t, func() capture.Source {

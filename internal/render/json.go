@@ -252,6 +252,9 @@ func (j *JSON) tcp(dst []byte, c *trace.Conn) []byte {
 		dst = strconv.AppendUint(appendKey(dst, s.String()+"_packets"), c.Packets[s], 10)
 	}
 	dst = appendBytesOf(dst, c)
+	if c.DataUnseen {
+		dst = append(dst, `,"data_unseen":true`...)
+	}
 	return appendCounts(dst, c)
 }
 

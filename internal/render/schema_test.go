@@ -82,7 +82,7 @@ func TestSchemaIsStrict(t *testing.T) {
 		optional := []string{
 			"notes", "ack", "timer", "revised", "meaning", "time_in", "idle_before_close", "duplicates", "out_of_order", "keep_alives",
 			"zero_window_probes", "challenge_acks", "first_response", "unreachable", "evicted", "icmp_id", "written", "interrupted", "seen",
-			"handshake_rtt", "half_open", "half_close", "lifetime",
+			"handshake_rtt", "half_open", "half_close", "lifetime", "data_unseen",
 		}
 		for key, value := range o {
 			if slices.Contains(optional, key) || strings.HasPrefix(key, "icmp_") {

@@ -230,6 +230,9 @@ func (t *Text) AppendConn(dst []byte, c *trace.Conn) []byte {
 	dst = strconv.AppendUint(dst, c.Packets[1], 10)
 	dst = append(dst, " segments, "...)
 	dst = appendBoth(dst, c.Bytes)
+	if c.DataUnseen {
+		dst = append(dst, " by sequence numbers"...)
+	}
 	dst = appendOddities(dst, c)
 	dst = appendTimes(dst, c)
 	dst = append(dst, "; "...)
@@ -348,6 +351,8 @@ func appendOutcome(dst []byte, c *trace.Conn) []byte {
 		default:
 			return append(dst, "no close seen"...)
 		}
+	case trace.UnknownTeardown:
+		return append(appendCloser(append(dst, "closed"...), c), ", how is unknown: data was not captured"...)
 	case trace.HalfClosed:
 		return appendCloser(append(dst, "half-closed"...), c)
 	case trace.Unacknowledged:
