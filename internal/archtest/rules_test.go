@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 	"internal/pcapfilter": {},
 	"internal/where":      {"decode", "trace"}, // predicates on accounts, as pcapfilter's are on packets
 	"internal/echo":       {"trace"},           // its Distribution
+	"internal/bench":      {"decode", "trace"}, // the words for what its captures contain
 	"internal/craft":      {"decode"},
 	"internal/notation":   {"decode", "internal/craft"},
 	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"},                               // trace: the states' names
