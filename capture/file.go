@@ -3,20 +3,18 @@ package capture
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"math/bits"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/net/bpf"
 
 	"finack/decode"
 	"finack/internal/pcapfilter"
@@ -34,6 +32,8 @@ const (
 	// readSize is what one read asks for: enough to make the system call's
 	// cost vanish, little enough to stay in a core's cache.
 	readSize = 256 << 10
+	// probeSize is the same where only the first frame is wanted.
+	probeSize = 4 << 10
 	// maxSnaplen is the largest snapshot length that tcpdump and Wireshark
 	// use, and so the longest frame to be expected.
 	maxSnaplen = 262144
@@ -56,6 +56,10 @@ type FileConfig struct {
 // nanoseconds and in either byte order, or pcapng; plain or compressed with
 // gzip or zstd, which its first bytes tell, not its name.
 //
+// What is compressed is decompressed by a goroutine of its own, which ends with
+// the file or with Close. It is at most a mebibyte ahead, and hands on at once
+// what a pipe has brought.
+//
 // What lies before a truncation or a damage is delivered; then ReadFrame
 // returns the same error for ever. It is ErrFormat, tells how many frames came
 // before, and is io.ErrUnexpectedEOF for a truncation.
@@ -68,7 +72,9 @@ type FileConfig struct {
 type File struct {
 	name    string
 	closed  atomic.Bool
+	stop    chan struct{} // closed with the file
 	closeIn func() error
+	probe   bool // only the first frame is wanted
 
 	in     input     // the file's bytes
 	src    io.Reader // &in, or what decompresses it
@@ -78,28 +84,20 @@ type File struct {
 	r, w   int
 	base   int64 // the offset of buf[0], after decompression
 
-	next   func(f *File, read bool) error // nextPcap or nextPcapng; nil: not begun
-	pcap   pcapState
-	ng     pcapngState
-	filter *pcapfilter.Filter
-	vms    map[decode.LinkType]*program
+	// next makes fr the next frame, whose Data lies in buf. Without read it
+	// returns errWouldRead rather than read; every other error is final. It is
+	// begin, nextPcap, nextPcapng or over.
+	next     func(f *File, fr *decode.Frame, read bool) error
+	badStamp bool // the frame that next has made has an impossible timestamp
+	pcap     pcapState
+	ng       pcapngState
+	filter   *pcapfilter.Filter
+	programs map[decode.LinkType]*pcapfilter.Program
 
-	rec   record // the next frame, once ready is set
-	ready bool
-	err   error // ReadFrame's last word
-	stats Stats
-}
-
-// record is a frame that lies in the buffer.
-type record struct {
-	time     decode.Timestamp
-	badStamp bool
-	link     decode.LinkType
-	dir      decode.Direction
-	sums     decode.Checksums
-	iface    uint32
-	wire     int
-	data     []byte
+	peeked decode.Frame // the next frame, once ready is set
+	ready  bool
+	err    error // ReadFrame's last word
+	stats  Stats
 }
 
 // OpenFile opens the capture file of that name; "-" is standard input. A
@@ -117,26 +115,35 @@ func OpenFile(name string, cfg *FileConfig) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	f.in.r, f.closeIn = file, file.Close
-	st, err := file.Stat()
-	if err == nil && (st.Mode().IsRegular() || st.IsDir()) {
-		err = f.start()
-	}
-	if err != nil {
-		file.Close()
+	if err := f.open(); err != nil {
 		return nil, err
 	}
 	return f, nil
 }
 
+// open opens the file of f's name.
+func (f *File) open() error {
+	file, err := os.Open(f.name)
+	if err != nil {
+		return err
+	}
+	f.in.r, f.closeIn = file, file.Close
+	st, err := file.Stat()
+	if err == nil && (st.Mode().IsRegular() || st.IsDir()) {
+		f.in.size = st.Size()
+		err = f.start()
+	}
+	if err != nil {
+		f.Close()
+	}
+	return err
+}
+
 // NewReader returns a File that reads r, which its errors call name. It does
 // not read yet: the first ReadFrame does, and returns an error of the header.
 // Close does not close r. If r is an *os.File, Close ends a ReadFrame that
-// waits for input; with another reader that waits, ReadFrame returns when r does.
+// waits for input; with another reader that waits, ReadFrame returns when r
+// does, or, where it brings compressed data, at once, but r is read until it returns.
 func NewReader(r io.Reader, name string, cfg *FileConfig) (*File, error) {
 	f, err := newFile(name, cfg)
 	if err != nil {
@@ -147,12 +154,26 @@ func NewReader(r io.Reader, name string, cfg *FileConfig) (*File, error) {
 		if f.in.wait, f.closeIn, err = newWaiter(file); err != nil {
 			return nil, fmt.Errorf("open %s: %w", name, err)
 		}
+		f.in.size = left(file)
 	}
 	return f, nil
 }
 
+// left returns how many bytes of file are yet to be read, 0 if that is not known.
+func left(file *os.File) int64 {
+	st, err := file.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return 0
+	}
+	at, err := file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0
+	}
+	return max(st.Size()-at, 0)
+}
+
 func newFile(name string, cfg *FileConfig) (*File, error) {
-	f := &File{name: name}
+	f := &File{name: name, stop: make(chan struct{}), next: (*File).begin}
 	f.in.closed = &f.closed
 	f.src = &f.in
 	if cfg != nil && cfg.Filter != "" {
@@ -160,33 +181,69 @@ func newFile(name string, cfg *FileConfig) (*File, error) {
 		if f.filter, err = pcapfilter.Parse(cfg.Filter); err != nil {
 			return nil, fmt.Errorf("parse filter: %w", err)
 		}
-		f.vms = make(map[decode.LinkType]*program)
+		f.programs = make(map[decode.LinkType]*pcapfilter.Program)
 	}
 	return f, nil
 }
 
 // ReadFrame implements Source. Frame.Iface is the interface's number in its
-// pcapng section, 0 in a pcap file. Frame.Dir and Frame.Checksums are what
-// pcapng's epb_flags say.
+// pcapng section, 0 in a pcap file; another section or file has its own 0.
+// Frame.Dir and Frame.Checksums are what pcapng's epb_flags say.
 func (f *File) ReadFrame(fr *decode.Frame) error {
-	if f.closed.Load() {
-		return net.ErrClosed
+	own := fr.Data
+	return owned(fr, own, f.NextFrame(fr))
+}
+
+// owned makes of what NextFrame has left in fr what ReadFrame leaves: a frame
+// whose bytes are its own, which were own before. It returns err.
+func owned(fr *decode.Frame, own []byte, err error) error {
+	if err != nil {
+		fr.Data = own
+		return err
 	}
-	if !f.ready {
-		if err := f.find(true); err != nil {
+	fr.Data = append(own[:0], fr.Data...)
+	return nil
+}
+
+// NextFrame is ReadFrame without the copy: fr.Data lies in the file's buffer,
+// is valid until the next call of NextFrame or ReadFrame, and must not be
+// changed. fr must not be used for ReadFrame afterwards.
+func (f *File) NextFrame(fr *decode.Frame) error {
+	switch {
+	case f.closed.Load():
+		return net.ErrClosed
+	case f.ready:
+		f.ready = false
+		*fr = f.peeked
+	default:
+		if err := f.find(fr, true); err != nil {
 			return err
 		}
 	}
-	f.ready = false
-	rec := &f.rec
 	f.stats.Frames++
-	if rec.badStamp {
+	if f.badStamp {
 		f.stats.BadStamps++
 	}
-	fr.Time, fr.Link, fr.Dir, fr.Checksums = rec.time, rec.link, rec.dir, rec.sums
-	fr.Iface, fr.Wire = rec.iface, rec.wire
-	fr.Data = append(fr.Data[:0], rec.data...)
 	return nil
+}
+
+// unread takes back the frame that NextFrame has just returned.
+func (f *File) unread(fr *decode.Frame) {
+	f.peeked, f.ready = *fr, true
+	f.stats.Frames--
+	if f.badStamp {
+		f.stats.BadStamps--
+	}
+}
+
+// peek makes the next frame f.peeked, with find's errors.
+func (f *File) peek(read bool) error {
+	if f.ready {
+		return nil
+	}
+	err := f.find(&f.peeked, read)
+	f.ready = err == nil
+	return err
 }
 
 // Buffered reports whether the next ReadFrame returns, a frame or its final
@@ -194,7 +251,22 @@ func (f *File) ReadFrame(fr *decode.Frame) error {
 // what a pipe brings should flush when it is false. It belongs to the
 // goroutine that calls ReadFrame.
 func (f *File) Buffered() bool {
-	return f.ready || f.closed.Load() || f.find(false) != errWouldRead
+	return f.ready || f.closed.Load() || f.wholePcap() || f.peek(false) != errWouldRead
+}
+
+// Waits reports whether reading may have to wait for input, as from a pipe or a
+// terminal. Where it does not, nobody needs to ask Buffered.
+func (f *File) Waits() bool { return f.in.size == 0 }
+
+// Progress returns how many bytes have been read from the file, as it lies on
+// disk, and how many it had when it was opened; total is 0 where that is not
+// known, as with a pipe. It may be called from any goroutine.
+func (f *File) Progress() (done, total int64) {
+	done, total = f.in.read.Load(), f.in.size
+	if total > 0 {
+		done = min(done, total) // it may have grown
+	}
+	return done, total
 }
 
 // SetReadDeadline implements Source. A file has no deadlines: it returns nil
@@ -206,96 +278,71 @@ func (f *File) Stats() (Stats, error) { return f.stats, nil }
 
 // Close implements Source: ReadFrame returns net.ErrClosed from now on.
 func (f *File) Close() error {
-	if f.closed.Swap(true) || f.closeIn == nil {
+	if f.closed.Swap(true) {
+		return nil
+	}
+	close(f.stop)
+	if f.closeIn == nil {
 		return nil
 	}
 	return f.closeIn()
 }
 
-// find makes the next frame that passes the filter ready. Without read it
-// returns errWouldRead rather than read; every other error is final.
-func (f *File) find(read bool) error {
-	if f.err != nil {
-		return f.err
-	}
-	err := f.findNext(read)
-	switch {
-	case err == nil:
-		f.ready = true
-	case err == errWouldRead:
-	case f.closed.Load():
-		return net.ErrClosed // whatever r says after it was closed
-	default:
-		f.err = err
-	}
-	return err
-}
-
-func (f *File) findNext(read bool) error {
-	if f.next == nil {
-		if !read {
-			return errWouldRead
-		}
-		if err := f.start(); err != nil {
-			return err
-		}
-	}
+// find makes fr the next frame that passes the filter, with next's errors.
+func (f *File) find(fr *decode.Frame, read bool) error {
 	for {
-		if err := f.next(f, read); err != nil {
-			return err
+		if err := f.next(f, fr, read); err != nil {
+			return f.failed(err)
 		}
 		f.stats.Received++
 		if f.filter == nil {
 			return nil
 		}
-		if ok, err := f.accepts(&f.rec); ok || err != nil {
-			return err
+		if ok, err := f.accepts(fr); err != nil {
+			return f.failed(err)
+		} else if ok {
+			return nil
 		}
 	}
 }
 
-// program is a filter for one link type.
-type program struct {
-	vm     *bpf.VM
-	code   []bpf.Instruction
-	hasLen bool // it asks for the frame's length
+// failed returns find's error for err, and makes it the last one if it is final.
+func (f *File) failed(err error) error {
+	switch {
+	case err == errWouldRead:
+	case f.closed.Load():
+		return net.ErrClosed // whatever r says after it was closed
+	default:
+		f.err, f.next = err, (*File).over
+	}
+	return err
 }
 
-func loadsLength(i bpf.Instruction) bool { return i == bpf.LoadExtension{Num: bpf.ExtLen} }
+// over is next after an error.
+func (f *File) over(*decode.Frame, bool) error { return f.err }
+
+// begin is next as long as the format is not known.
+func (f *File) begin(fr *decode.Frame, read bool) error {
+	if !read {
+		return errWouldRead
+	}
+	if err := f.start(); err != nil {
+		return err
+	}
+	return f.next(f, fr, read)
+}
 
 // accepts runs the filter.
-func (f *File) accepts(rec *record) (bool, error) {
-	p := f.vms[rec.link]
+func (f *File) accepts(fr *decode.Frame) (bool, error) {
+	p := f.programs[fr.Link]
 	if p == nil {
-		code, err := f.filter.ForLink(uint16(rec.link))
-		p = &program{code: code, hasLen: slices.ContainsFunc(code, loadsLength)}
-		if err == nil {
-			p.vm, err = bpf.NewVM(code)
-		}
-		if err != nil {
-			return false, fmt.Errorf("read %s: link type %v: %w", f.name, rec.link, err)
-		}
-		f.vms[rec.link] = p
-	}
-	vm := p.vm
-	if p.hasLen && int(rec.wire) != len(rec.data) {
-		// The machine takes what was captured for the length: say what it was.
-		code := slices.Clone(p.code)
-		for i := range code {
-			if loadsLength(code[i]) {
-				code[i] = bpf.LoadConstant{Dst: bpf.RegA, Val: uint32(rec.wire)}
-			}
-		}
 		var err error
-		if vm, err = bpf.NewVM(code); err != nil {
-			return false, fmt.Errorf("read %s: link type %v: %w", f.name, rec.link, err)
+		if p, err = f.filter.ForLink(uint16(fr.Link)); err != nil {
+			return false, fmt.Errorf("read %s: link type %v: %w", f.name, fr.Link, err)
 		}
+		f.programs[fr.Link] = p
 	}
-	n, err := vm.Run(rec.data)
-	if err != nil {
-		return false, fmt.Errorf("read %s: link type %v: run filter: %w", f.name, rec.link, err)
-	}
-	return n > 0, nil
+	return p.Match(fr.Data, fr.Wire), nil
 }
 
 // start tells the format by the file's first bytes.
@@ -363,6 +410,9 @@ func (f *File) unpack(packing string) error {
 	if err != nil {
 		return f.ended(err, "")
 	}
+	if !f.probe {
+		f.src = readAhead(f.src, f.in.size == 0, f.stop)
+	}
 	return nil
 }
 
@@ -401,7 +451,11 @@ func (f *File) fill(n int, read bool) error {
 		if f.w == len(f.buf) {
 			// A record may claim what it likes: only bytes that came make the
 			// buffer grow.
-			f.buf = append(f.buf, make([]byte, max(readSize, len(f.buf)))...)
+			size := readSize
+			if f.probe {
+				size = probeSize
+			}
+			f.buf = append(f.buf, make([]byte, max(size, len(f.buf)))...)
 		}
 		var m int
 		m, f.srcErr = f.src.Read(f.buf[f.w:])
@@ -420,7 +474,7 @@ func (f *File) fill(n int, read bool) error {
 func (f *File) ended(err error, where string) error {
 	var path *os.PathError
 	switch {
-	case err == errWouldRead:
+	case err == errWouldRead || err == net.ErrClosed: // who reads ahead may still be at it
 		return err
 	case f.in.failed() && errors.As(f.in.err, &path):
 		return f.in.err // it names the file
@@ -482,6 +536,8 @@ type input struct {
 	wait   func() // returns when r has something to say or Close was called; may be nil
 	closed *atomic.Bool
 	err    error
+	size   int64 // of the file, 0 if that is not known
+	read   atomic.Int64
 }
 
 func (in *input) Read(p []byte) (int, error) {
@@ -495,6 +551,7 @@ func (in *input) Read(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	n, err := in.r.Read(p)
+	in.read.Add(int64(n))
 	in.err = err
 	return n, err
 }

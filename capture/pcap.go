@@ -16,6 +16,7 @@ type pcapState struct {
 	order   byteOrder
 	link    decode.LinkType
 	unit    uint32 // nanoseconds, of a fraction of a second
+	second  uint32 // as many fractions
 	header  int    // length of a record's header
 	longest uint32 // record that is believed
 }
@@ -25,12 +26,12 @@ func pcapMagic(b []byte) (pcapState, bool) {
 	for _, order := range []byteOrder{false, true} {
 		switch order.u32(b) {
 		case pcapMicro:
-			return pcapState{order: order, unit: 1000, header: pcapRecordLen}, true
+			return pcapState{order: order, unit: 1000, second: 1e6, header: pcapRecordLen}, true
 		case pcapNano:
-			return pcapState{order: order, unit: 1, header: pcapRecordLen}, true
+			return pcapState{order: order, unit: 1, second: 1e9, header: pcapRecordLen}, true
 		case pcapModified:
 			// Interface index, protocol and packet type follow; they are left out.
-			return pcapState{order: order, unit: 1000, header: pcapRecordLen + 8}, true
+			return pcapState{order: order, unit: 1000, second: 1e6, header: pcapRecordLen + 8}, true
 		}
 	}
 	return pcapState{}, false
@@ -55,8 +56,8 @@ func (f *File) pcapHeader() error {
 	return nil
 }
 
-// nextPcap makes f.rec the next record.
-func (f *File) nextPcap(read bool) error {
+// nextPcap makes fr the next record.
+func (f *File) nextPcap(fr *decode.Frame, read bool) error {
 	p := &f.pcap
 	if err := f.need(p.header, read); err != nil {
 		return f.recordEnded(err)
@@ -69,17 +70,24 @@ func (f *File) nextPcap(read bool) error {
 		return f.damaged("a record of %d bytes", captured)
 	}
 	n := p.header + int(captured)
-	if err := f.need(n, read); err != nil {
-		return f.recordEnded(err)
+	if len(h) < n {
+		if err := f.need(n, read); err != nil {
+			return f.recordEnded(err)
+		}
+		h = f.buf[f.r:f.w]
 	}
+	fr.Time = decode.Timestamp(int64(sec)*1e9 + int64(frac)*int64(p.unit))
+	f.badStamp = frac >= p.second
+	fr.Link, fr.Dir, fr.Checksums, fr.Iface = p.link, 0, 0, 0
 	// Files exist in which less was on the wire than was captured.
-	f.rec = record{
-		time:     decode.Timestamp(int64(sec)*1e9 + int64(frac)*int64(p.unit)),
-		badStamp: frac >= 1e9/p.unit,
-		link:     p.link,
-		wire:     int(max(wire, captured)),
-		data:     f.buf[f.r+p.header : f.r+n],
-	}
+	fr.Wire = int(max(wire, captured))
+	fr.Data = h[p.header:n:n]
 	f.r += n
 	return nil
+}
+
+// wholePcap reports whether the next pcap record is in the buffer and passes.
+func (f *File) wholePcap() bool {
+	h, p := f.buf[f.r:f.w], &f.pcap
+	return p.header > 0 && len(h) >= p.header && f.filter == nil && int64(p.order.u32(h[8:])) <= int64(len(h)-p.header)
 }

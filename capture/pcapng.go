@@ -50,8 +50,8 @@ type pcapngIface struct {
 	offset   int64
 }
 
-// nextPcapng makes f.rec the next packet, and takes note of the blocks before it.
-func (f *File) nextPcapng(read bool) error {
+// nextPcapng makes fr the next packet, and takes note of the blocks before it.
+func (f *File) nextPcapng(fr *decode.Frame, read bool) error {
 	for {
 		// Twelve bytes are the shortest block, and in a section's header they
 		// reach to its byte order.
@@ -92,9 +92,9 @@ func (f *File) nextPcapng(read bool) error {
 		case blockInterface:
 			err = f.iface(body)
 		case blockEnhanced, blockObsolete:
-			packet, err = true, f.packet(kind, body)
+			packet, err = true, f.packet(kind, body, fr)
 		case blockSimple:
-			packet, err = true, f.simplePacket(body)
+			packet, err = true, f.simplePacket(body, fr)
 		}
 		if err != nil {
 			return err
@@ -185,7 +185,7 @@ func (i *pcapngIface) stamp(ticks uint64) (decode.Timestamp, bool) {
 
 // packet takes an Enhanced Packet Block or the obsolete Packet Block, which has
 // a drop count beside a short interface number and is otherwise the same.
-func (f *File) packet(kind uint32, body []byte) error {
+func (f *File) packet(kind uint32, body []byte, fr *decode.Frame) error {
 	if len(body) < 20 {
 		return f.damaged("a packet block of %d bytes", 12+len(body))
 	}
@@ -207,47 +207,43 @@ func (f *File) packet(kind uint32, body []byte) error {
 	if ok {
 		f.ng.time = t
 	}
-	f.rec = record{
-		time:     f.ng.time,
-		badStamp: !ok,
-		link:     i.link,
-		iface:    id,
-		wire:     int(max(wire, captured)),
-		data:     rest[:captured],
-	}
+	f.badStamp = !ok
+	fr.Time, fr.Link, fr.Iface = f.ng.time, i.link, id
+	fr.Dir, fr.Checksums = 0, 0
+	fr.Wire, fr.Data = int(max(wire, captured)), rest[:captured:captured]
 	for o := rest[min(pad4(int(captured)), len(rest)):]; ; {
 		code, value, more := option(order, o)
 		if code == 0 {
 			return nil
 		}
 		if code == optFlags && len(value) == 4 {
-			f.rec.setFlags(order.u32(value))
+			setFlags(fr, order.u32(value))
 		}
 		o = more
 	}
 }
 
 // setFlags takes a packet's flags word.
-func (rec *record) setFlags(flags uint32) {
+func setFlags(fr *decode.Frame, flags uint32) {
 	switch direction := flags & flagsDirection; {
 	case direction == flagsOutbound:
-		rec.dir = decode.DirOutbound
+		fr.Dir = decode.DirOutbound
 	case flags&flagsReception == flagsPromiscuous:
-		rec.dir = decode.DirOther
+		fr.Dir = decode.DirOther
 	case direction == flagsInbound:
-		rec.dir = decode.DirInbound
+		fr.Dir = decode.DirInbound
 	}
 	switch {
 	case flags&flagsSumNotReady != 0:
-		rec.sums = decode.ChecksumsPartial
+		fr.Checksums = decode.ChecksumsPartial
 	case flags&flagsSumValid != 0:
-		rec.sums = decode.ChecksumsComplete
+		fr.Checksums = decode.ChecksumsComplete
 	}
 }
 
 // simplePacket takes a Simple Packet Block: a packet of the first interface,
 // cut to its snapshot length, without a time.
-func (f *File) simplePacket(body []byte) error {
+func (f *File) simplePacket(body []byte, fr *decode.Frame) error {
 	if len(body) < 4 {
 		return f.damaged("a packet block of %d bytes", 12+len(body))
 	}
@@ -263,7 +259,8 @@ func (f *File) simplePacket(body []byte) error {
 	if int64(captured) > int64(len(data)) {
 		return f.damaged("a packet of %d bytes in a block of %d", captured, 12+len(body))
 	}
-	f.rec = record{time: f.ng.time, link: i.link, wire: int(wire), data: data[:captured]}
+	f.badStamp = false
+	*fr = decode.Frame{Time: f.ng.time, Link: i.link, Wire: int(wire), Data: data[:captured:captured]}
 	return nil
 }
 

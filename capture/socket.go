@@ -64,7 +64,7 @@ func (c *SocketConfig) defaults() (*pcapfilter.Filter, error) {
 // tapFilter is a filter for one socket: for the kernel, or for user space.
 type tapFilter struct {
 	kernel []bpf.RawInstruction
-	vm     *bpf.VM
+	user   *pcapfilter.Program
 }
 
 // tapFilterFor compiles a filter. What it sees from offset 0 is what raw.Conn's
@@ -77,15 +77,12 @@ func tapFilterFor(s raw.Socket, filter *pcapfilter.Filter, snaplen int) (p tapFi
 	case raw.AF_PACKET:
 		p.kernel, err = filter.Live(uint32(snaplen))
 	case raw.AF_INET:
-		var prog []bpf.Instruction
+		var prog *pcapfilter.Program
 		if prog, err = filter.ForLink(uint16(decode.LinkIPv4)); err == nil {
-			p.kernel, err = bpf.Assemble(prog)
+			p.kernel = prog.Instructions()
 		}
 	default:
-		var prog []bpf.Instruction
-		if prog, err = filter.ForLink(uint16(decode.LinkIPv6)); err == nil {
-			p.vm, err = bpf.NewVM(prog)
-		}
+		p.user, err = filter.ForLink(uint16(decode.LinkIPv6))
 	}
 	return p, err
 }

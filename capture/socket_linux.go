@@ -58,7 +58,7 @@ type tap struct {
 	socket raw.Socket
 	conn   *raw.Conn
 	rc     syscall.RawConn
-	vm     *bpf.VM // AF_INET6's filter; nil: everything is wanted
+	filter *pcapfilter.Program // AF_INET6's; nil: everything is wanted
 	recv   func(fd uintptr)
 
 	msg   message
@@ -123,7 +123,7 @@ func (s *Socket) open(filter *pcapfilter.Filter) error {
 		if err != nil {
 			return err
 		}
-		t := &tap{socket: sock, vm: prog.vm, buf: make([]byte, ip6Header+max(s.cfg.Snaplen, defaultSnaplen))}
+		t := &tap{socket: sock, filter: prog.user, buf: make([]byte, ip6Header+max(s.cfg.Snaplen, defaultSnaplen))}
 		t.recv = t.receive
 		s.socks = append(s.socks, t)
 		programs = append(programs, prog.kernel)
@@ -439,11 +439,8 @@ func (t *tap) bytes() []byte {
 // wanted reports whether the filter, where user space has to run it, accepts
 // the message.
 func (t *tap) wanted() bool {
-	if t.vm == nil {
-		return true
-	}
-	n, err := t.vm.Run(t.bytes())
-	return err == nil && n > 0
+	data := t.bytes()
+	return t.filter == nil || t.filter.Match(data, t.wire+len(data)-t.n)
 }
 
 // fill makes a Frame of the message.

@@ -60,6 +60,14 @@ type Decoder struct {
 // p.Proto is ProtoNone; p.Version, p.Src and p.Dst are set where an IP header
 // was understood before it.
 func (d *Decoder) Decode(f *Frame, p *Packet) error {
+	if d.common(f, p) {
+		return nil
+	}
+	return d.general(f, p)
+}
+
+// general is Decode for every frame there can be.
+func (d *Decoder) general(f *Frame, p *Packet) error {
 	*p = Packet{}
 	p.Time, p.Dir, p.Iface = f.Time, f.Dir, f.Iface
 	d.sums, d.depth = f.Checksums == ChecksumsComplete, 0

@@ -22,6 +22,9 @@ func mix(t testing.TB) []*Frame {
 		frame(LinkEthernet, ether(0x8847, u32(16<<12|1<<8), tcp4(t))),
 		frame(LinkEthernet, ether(0x8864, []byte{0x11, 0, 0, 9, 0, 66, 0, 0x21}, tcp4(t))),
 		frame(LinkSLL, cat(make([]byte, 14), u16(0x0800), tcp4(t))),
+		frame(LinkSLL2, cat(u16(0x86dd), u16(0), u32(17), u16(1), []byte{4, 6}, make([]byte, 8), tcp6(t))),
+		frame(LinkRaw, tcp4(t)),
+		frame(LinkRaw, tcp6(t)),
 		frame(LinkNull, cat([]byte{2, 0, 0, 0}, tcp4(t))),
 		frame(LinkARCNET, cat([]byte{1, 2, 0, 0, 0xd4, 0, 0, 9}, tcp4(t))),
 		frame(LinkRaw, badOption),
@@ -106,6 +109,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if p.Version != 0 && p.EtherType != 0 {
 			t.Errorf("IP header and EtherType %#x", p.EtherType)
+		}
+		if err2 := fresh.general(&fr, &again); err2 != err || !same(&p, &again) {
+			t.Errorf("%+v, error %v; the general way %+v, %v", p, err, again, err2)
 		}
 		for _, d := range []*Decoder{&used, &fresh} {
 			if err2 := d.Decode(&fr, &again); err2 != err || !same(&p, &again) {

@@ -132,17 +132,25 @@ func direction(packetType byte) Direction {
 // cooked decodes what a cooked header's protocol field t names. It is an
 // EtherType unless the hardware type (an ARPHRD_ value) gives it another meaning.
 func (d *Decoder) cooked(hardware, t uint16, v view, p *Packet) error {
-	switch hardware {
-	case 770, 803, 824: // FRAD, IEEE80211_RADIOTAP; NETLINK: a netlink family
-		return nil
-	}
 	switch {
+	case !hasEtherType(hardware):
+		return nil
 	case t == 0x0004: // LINUX_SLL_P_802_2
 		return d.llc(v, p)
 	case t < etherTypeFirst: // a number of Linux's own: Novell's raw 802.3, CAN
 		return nil
 	}
 	return d.etherType(t, v, p)
+}
+
+// hasEtherType reports whether a cooked header's protocol field is an EtherType
+// or a number of Linux's own, which depends on the hardware type.
+func hasEtherType(hardware uint16) bool {
+	switch hardware {
+	case 770, 803, 824: // FRAD, IEEE80211_RADIOTAP; NETLINK: a netlink family
+		return false
+	}
+	return true
 }
 
 // arcnet decodes ARCNET as Linux delivers it (LINKTYPE_ARCNET_LINUX): source,

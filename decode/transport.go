@@ -57,11 +57,7 @@ func (d *Decoder) segment(v view, whole bool, p *Packet) error {
 	p.Proto = ProtoTCP
 	p.Src.Port, p.Dst.Port = uint16(t.SrcPort), uint16(t.DstPort)
 	s := &p.Segment
-	s.Seq, s.Ack = t.Seq, t.Ack
-	s.Window, s.Urgent = t.Window, t.Urgent
-	s.Flags = flag(t.FIN, FIN) | flag(t.SYN, SYN) | flag(t.RST, RST) |
-		flag(t.PSH, PSH) | flag(t.ACK, ACK) | flag(t.URG, URG) |
-		flag(t.ECE, ECE) | flag(t.CWR, CWR) | flag(t.NS, AE)
+	s.setHeader(t)
 	s.Opts = opts
 	if header > 20 {
 		s.readOptions(t.Options)
@@ -71,6 +67,15 @@ func (d *Decoder) segment(v view, whole bool, p *Packet) error {
 		p.BadSum = !pseudoSumOK(p, ProtoTCP, b)
 	}
 	return nil
+}
+
+// setHeader takes the fields that every header has.
+func (s *Segment) setHeader(t *layers.TCP) {
+	s.Seq = t.Seq
+	s.Flags = flag(t.FIN, FIN) | flag(t.SYN, SYN) | flag(t.RST, RST) |
+		flag(t.PSH, PSH) | flag(t.ACK, ACK) | flag(t.URG, URG) |
+		flag(t.ECE, ECE) | flag(t.CWR, CWR) | flag(t.NS, AE)
+	s.Ack, s.Window, s.Urgent = t.Ack, t.Window, t.Urgent
 }
 
 func flag(set bool, f Flags) Flags {
@@ -104,9 +109,6 @@ func cutSegment(v view, header int, whole bool, p *Packet) error {
 // goodOptions returns how many bytes of a TCP header's options can be read:
 // all of them, or those before an option of an impossible length.
 func goodOptions(o []byte) int {
-	if len(o) == 12 && binary.BigEndian.Uint32(o) == 0x0101080a {
-		return 12 // timestamps and nothing else, as nearly all segments have
-	}
 	for i := 0; i < len(o); {
 		switch o[i] {
 		case layers.TCPOptionKindEndList:
@@ -122,6 +124,10 @@ func goodOptions(o []byte) int {
 	}
 	return len(o)
 }
+
+// onlyTimestamps begins the options of nearly all segments, twelve bytes of
+// them: two NOPs and a timestamps option (RFC 7323 appendix A).
+const onlyTimestamps = 0x0101080a
 
 // TCP option kinds that gopacket has no names for.
 const (

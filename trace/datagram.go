@@ -45,6 +45,7 @@ func (t *Tracker) flow(k *key, clientHi bool, p *decode.Packet) (c *record, firs
 		t.move(listFlow, c, idx)
 	}
 	c.opened = int64(t.now)
+	t.wake = min(t.wake, c.flowDue(t.cfg.UDPTimeout))
 	return c, first
 }
 
@@ -58,7 +59,7 @@ func (t *Tracker) exchange(c *record, s Side, first bool, p *decode.Packet) {
 		c.extra = 0 // what was unreachable has answered
 	}
 	c.count(s, p)
-	if t.cfg.All || first || answer {
+	if (t.cfg.All || first || answer) && !t.cfg.Without.Has(DatagramSeen) {
 		e := t.event(c, DatagramSeen, p.Time, s)
 		e.TTL, e.Iface = p.TTL, p.Iface
 		e.Len, e.First = p.Len, first
@@ -100,7 +101,9 @@ func (t *Tracker) icmp(p *decode.Packet) {
 			}
 		}
 	}
-	t.out = append(t.out, e)
+	if !t.cfg.Without.Has(ICMPSeen) {
+		t.out = append(t.out, e)
+	}
 }
 
 // Unreachable reports whether an ICMP type is "destination unreachable"

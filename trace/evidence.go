@@ -303,13 +303,20 @@ func (t *Tracker) change(c *record, s Side, next State, now decode.Timestamp, re
 	old := me.state
 	me.state = next
 	if c.closing != 0 {
-		cl := t.closing.at(c.closing - 1)
-		if cl.since[s] != 0 {
-			cl.timeIn[s][old] += int64(max(0, now.Sub(cl.since[s])))
-		}
-		cl.since[s] = now
+		t.closing.at(c.closing-1).leave(s, old, now)
+	}
+	if t.cfg.Without.Has(StateChanged) {
+		return
 	}
 	e := t.event(c, StateChanged, now, s)
 	e.Side, e.Old, e.New, e.Revised, e.Timer = s, old, next, revised, timer
 	t.out = append(t.out, e)
+}
+
+// leave notes that side s is no longer in a state.
+func (cl *closing) leave(s Side, old State, now decode.Timestamp) {
+	if cl.since[s] != 0 && old >= FinWait1 {
+		cl.timeIn[s][old-FinWait1] += int64(max(0, now.Sub(cl.since[s])))
+	}
+	cl.since[s] = now
 }

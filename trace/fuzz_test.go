@@ -105,15 +105,19 @@ func seedStreams() [][]byte {
 func TestRandomStreams(t *testing.T) {
 	seed := uint64(1)
 	for range 300 {
-		data := make([]byte, 0, 1800)
-		for len(data) < 1800 {
-			seed = mix(seed+0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9)
-			data = binary.LittleEndian.AppendUint64(data, seed)
-		}
-		for i := 1; i < len(data); i += 6 {
-			// Flags as they come: mostly ACK, sometimes more.
-			data[i] = [...]byte{0x10, 0x10, 0x18, 0x10, 0x11, 0x11, 0x02, 0x12, 0x14, 0x04, 0x10, 0x19, 0x03, 0x06, 0x01, 0x00}[data[i]&15]
-		}
-		play(t, Config{MaxConns: 3}, fuzzLines(data))
+		play(t, Config{MaxConns: 3}, fuzzLines(randomStream(&seed)))
 	}
+}
+
+// randomStream returns bytes for fuzzLines: flags as they come, mostly ACK.
+func randomStream(seed *uint64) []byte {
+	data := make([]byte, 0, 1800)
+	for len(data) < 1800 {
+		*seed = mix(*seed+0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9)
+		data = binary.LittleEndian.AppendUint64(data, *seed)
+	}
+	for i := 1; i < len(data); i += 6 {
+		data[i] = [...]byte{0x10, 0x10, 0x18, 0x10, 0x11, 0x11, 0x02, 0x12, 0x14, 0x04, 0x10, 0x19, 0x03, 0x06, 0x01, 0x00}[data[i]&15]
+	}
+	return data
 }

@@ -195,6 +195,10 @@ func (t *Tracker) flip(c *record) {
 		}
 		swap(&tr.fin)
 		swap(&tr.finSet)
+		swap(&tr.ahead)
+		for i := range tr.ahead {
+			tr.ahead[i].From = tr.ahead[i].From.Peer()
+		}
 		swap(&tr.zeek)
 		for i := range tr.history {
 			swapCase(&tr.history[i])
@@ -217,12 +221,8 @@ func (t *Tracker) flip(c *record) {
 	swap(&cl.bringsSet)
 	swap(&cl.finLate)
 	swap(&cl.ackFirst)
-	swap(&cl.ahead)
 	swap(&cl.zeekFIN)
 	swap(&cl.zeekRST)
-	for i := range cl.ahead {
-		cl.ahead[i].From = cl.ahead[i].From.Peer()
-	}
 	cl.resetBy, cl.halfBy = cl.resetBy.Peer(), cl.halfBy.Peer()
 }
 

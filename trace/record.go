@@ -83,6 +83,7 @@ type record struct {
 	complete uint8  // Wireshark's tcp.completeness
 	bits     uint8
 	role     Role
+	stage    stage
 	extra    uint8 // TCP: SYNs sent again, at most 255; a flow: 1 + the code of the ICMP error that ended it
 	ends     [2]end
 }
@@ -103,13 +104,13 @@ const (
 // acknowledgment of what was not seen.
 type closing struct {
 	steps     [maxSteps]Step
-	due       decode.Timestamp    // when TIME_WAIT ends, by the tracker's clock
-	since     [2]decode.Timestamp // when each end entered its state
-	timeIn    [2][NumStates]int64 // nanoseconds
-	fin       [2]uint32           // end(X): the number after X's FIN
-	finAck    [2]uint32           // the lowest acknowledgment on X's FIN
-	finTime   [2]decode.Timestamp // of X's last FIN
-	brings    [2]uint32           // the end of what X has first sent that acknowledges the peer's FIN
+	due       decode.Timestamp        // when TIME_WAIT ends, by the tracker's clock
+	since     [2]decode.Timestamp     // when each end entered its state
+	timeIn    [2][closingStates]int64 // nanoseconds, from FIN_WAIT_1 on
+	fin       [2]uint32               // end(X): the number after X's FIN
+	finAck    [2]uint32               // the lowest acknowledgment on X's FIN
+	finTime   [2]decode.Timestamp     // of X's last FIN
+	brings    [2]uint32               // the end of what X has first sent that acknowledges the peer's FIN
 	bringsSet [2]bool
 	finLate   [2]bool // what X sent after its FIN was seen before it: it may be a retransmission
 	ackFirst  [2]bool // X acknowledged the peer's FIN before it sent its own
@@ -123,11 +124,13 @@ type closing struct {
 	halfBytes uint64 // what the other side had sent then; afterwards, what it sent meanwhile
 	half      halfClose
 	halfBy    Side
-	ahead     [2]Step // by X: the first with the highest acknowledgment of what was not seen yet
 
 	// Zeek's last numbers of X's FINs and RSTs, which make another letter when they change.
 	zeekFIN, zeekRST [2]uint32
 }
+
+// closingStates is the number of states that a teardown has, which are the last ones.
+const closingStates = NumStates - int(FinWait1)
 
 // halfClose says how far a half-close has come.
 type halfClose uint8
@@ -155,6 +158,9 @@ type trouble struct {
 	zeekLost [2]uint32 // what X sent before this number and was not seen is counted
 	zeekSYN  [2]uint32 // of X's last SYN
 	history  [6]uint64
+
+	// By X: the first segment with the highest acknowledgment of what was not seen yet.
+	ahead [2]Step
 
 	// A FIN beyond the window of its receiver, as far as that was captured.
 	fin    [2]held

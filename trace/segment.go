@@ -10,24 +10,34 @@ import (
 // its receiver would make of it, and what it proves. Reused is whether it is
 // known to begin a new connection on a 4-tuple seen before.
 func (t *Tracker) segment(p *decode.Packet, reused bool) {
-	var k key
-	srcHi := makeKey(&k, &p.Src, &p.Dst, decode.ProtoTCP)
-	h := t.hash(&k)
-	c, idx := t.find(&k, h)
+	var own lookup
+	l := t.ahead.expected(p)
+	if l == nil {
+		l = &own
+		l.of(t, p)
+	}
+	k, h, srcHi := &l.key, l.hash, l.srcHi
+	c, idx := t.find(k, h)
+	switch {
+	case c != nil && t.ordinary(c, idx, c.side(srcHi), p), c == nil && !reused && t.ordinarySYN(k, h, srcHi, p):
+		return
+	case c != nil:
+		c.stage = stageNone
+	}
 	if c != nil && t.isNew(c, c.side(srcHi), p) {
 		syn, last, times := t.takeSYN(c, c.side(srcHi), p)
 		t.release(c, idx, t.now, t.verdict(c), false)
 		c, reused = nil, times == 0
 		for i := range times {
 			t.segment(&syn, i == 0)
-			c, idx = t.find(&k, h)
+			c, idx = t.find(k, h)
 			syn.Time = last
 		}
 	}
 	first := c == nil
 	if first {
 		t.stats.Conns++
-		c, idx = t.begin(&k, h, srcHi, p)
+		c, idx = t.begin(k, h, srcHi, p)
 	}
 	s := t.roles(c, c.side(srcHi), p)
 
@@ -79,6 +89,9 @@ func (t *Tracker) segment(p *decode.Packet, reused bool) {
 
 // show tells of a segment, before what it caused, and of what is wrong with it.
 func (t *Tracker) show(c *record, s Side, p *decode.Packet, at int, before [2]State, anomaly Anomaly, note Note, first bool) {
+	if t.cfg.Without.Has(SegmentSeen) && (anomaly == NoAnomaly || t.cfg.Without.Has(AnomalySeen)) {
+		return
+	}
 	seg := &p.Segment
 	e := t.event(c, SegmentSeen, p.Time, s)
 	e.TTL, e.Iface = p.TTL, p.Iface
@@ -86,8 +99,10 @@ func (t *Tracker) show(c *record, s Side, p *decode.Packet, at int, before [2]St
 	e.SeqBase, e.AckBase = c.ends[s].base, c.ends[s.Peer()].base
 	e.First, e.Note = first, note
 	e.Changed = [2]bool{before[Client] != e.States[Client], before[Server] != e.States[Server]}
-	t.out = slices.Insert(t.out, at, e)
-	if anomaly != NoAnomaly {
+	if !t.cfg.Without.Has(SegmentSeen) {
+		t.out = slices.Insert(t.out, at, e)
+	}
+	if anomaly != NoAnomaly && !t.cfg.Without.Has(AnomalySeen) {
 		e.Kind, e.Anomaly = AnomalySeen, anomaly
 		t.out = append(t.out, e)
 	}
@@ -106,11 +121,16 @@ func (t *Tracker) finished(c *record) bool {
 func (t *Tracker) file(c *record, idx uint32, fin bool) {
 	if t.finished(c) {
 		if fin || c.list != listFinished {
-			t.closingOf(c).due = t.now.Add(t.cfg.TimeWait)
+			due := t.now.Add(t.cfg.TimeWait)
+			t.closingOf(c).due = due
+			t.wake = min(t.wake, due)
 			t.move(listFinished, c, idx)
 		}
 		if c.bits&bitReported == 0 {
 			c.bits |= bitReported
+			if t.cfg.Without.Has(ConnClosed) {
+				return
+			}
 			e := t.event(c, ConnClosed, c.last, Client)
 			e.Verdict = t.verdict(c)
 			t.out = append(t.out, e)

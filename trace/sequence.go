@@ -16,6 +16,13 @@ const printMix uint64 = 0x9e3779b97f4a7c15
 // so a mistake would cost a note. Soon is whether it comes so close to that
 // frame that it is no retransmission of anything.
 func (e *end) duplicate(p *decode.Packet) (same, soon bool) {
+	same, soon = e.mark(p)
+	return same && !p.BadSum && e.repeats(p), soon
+}
+
+// mark takes a frame's fingerprint and time. Same is whether the fingerprint
+// is that of the end's last frame, which was so close that soon is set.
+func (e *end) mark(p *decode.Packet) (same, soon bool) {
 	seg := &p.Segment
 	now := uint16(p.Time / decode.Timestamp(tick))
 	soon = e.packets > 0 && now-e.when < uint16(duplicateWithin/tick)
@@ -24,7 +31,7 @@ func (e *end) duplicate(p *decode.Packet) (same, soon bool) {
 	mark := uint16(h >> 16)
 	same = soon && mark == e.print
 	e.print, e.when = mark, now
-	return same && !p.BadSum && e.repeats(p), soon
+	return same, soon
 }
 
 // repeats reports whether a segment brings nothing new, its number and its

@@ -10,12 +10,15 @@ import (
 	"finack/decode"
 )
 
+// DefaultMaxConns is Config.MaxConns where that is not set.
+const DefaultMaxConns = 1 << 20
+
 // Config sets up a Tracker; nil and zero values mean the defaults.
 type Config struct {
 	// MaxConns bounds the connections and flows that are kept, and with them
 	// the memory: at most about 256 bytes for an open connection, 500 more
 	// for one that is closing, and 330 for one in which segments were lost or
-	// came twice. Default 1,048,576.
+	// came twice. Default DefaultMaxConns.
 	MaxConns int
 	// TimeWait is 2MSL, how long TIME_WAIT lasts. Default 60 s, what Linux
 	// has built in (tcp(7): tcp_fin_timeout does not change it).
@@ -60,6 +63,11 @@ type Tracker struct {
 	stats   Stats
 	out     []Event // being filled by Observe or Advance
 	spare   []Conn  // verdicts to hand out
+	given   []*Conn // verdicts that came back
+	data    bool    // segments in order take the shortcut
+	whole   bool    // openings and closings, too
+	ahead   ahead
+	wake    decode.Timestamp // no timer is due before
 }
 
 // New returns a Tracker.
@@ -69,7 +77,7 @@ func New(cfg *Config) *Tracker {
 		t.cfg = *cfg
 	}
 	if t.cfg.MaxConns <= 0 {
-		t.cfg.MaxConns = 1 << 20
+		t.cfg.MaxConns = DefaultMaxConns
 	}
 	if t.cfg.TimeWait <= 0 {
 		t.cfg.TimeWait = 60 * time.Second
@@ -77,7 +85,9 @@ func New(cfg *Config) *Tracker {
 	if t.cfg.UDPTimeout <= 0 {
 		t.cfg.UDPTimeout = 60 * time.Second
 	}
+	t.data, t.whole = t.shortcuts()
 	t.seed = [2]uint64{rand.Uint64(), rand.Uint64()}
+	t.wake = math.MaxInt64
 	t.now, t.stamp = math.MinInt64, math.MinInt64 // stamps before 1970 are stamps
 	return t
 }
@@ -144,6 +154,18 @@ func (r *record) flowDue(timeout time.Duration) decode.Timestamp {
 
 // expire fires the timers that are due.
 func (t *Tracker) expire() {
+	if t.now < t.wake {
+		return
+	}
+	t.fire()
+	t.wake = math.MaxInt64
+	if due, ok := t.Next(); ok {
+		t.wake = due
+	}
+}
+
+// fire fires them.
+func (t *Tracker) fire() {
 	for i := t.lists[listFinished].head; i != 0; i = t.lists[listFinished].head {
 		c := t.at(i - 1)
 		due := t.closing.at(c.closing - 1).due

@@ -34,7 +34,7 @@ func (t *Tracker) step(c *record, s Side, p *decode.Packet) bool {
 	}
 	if f.Has(decode.ACK) && !f.Has(decode.RST) && me.has(endUnseen) && me.unseen == seg.Ack {
 		// It may acknowledge a FIN that comes later in this capture.
-		if a := &t.closingOf(c).ahead[s]; a.Flags == 0 || a.Ack != seg.Ack {
+		if a := &t.troubleOf(c).ahead[s]; a.Flags == 0 || a.Ack != seg.Ack {
 			*a = Step{Time: p.Time, Seq: seg.Seq, Ack: seg.Ack, Flags: f, From: s}
 		}
 	}
@@ -63,7 +63,10 @@ func (t *Tracker) acknowledgedAhead(c *record, s Side, p *decode.Packet) {
 	cl := t.closingOf(c)
 	fin := p.Segment.Seq + p.SeqLen()
 	peer := &c.ends[s.Peer()]
-	a := cl.ahead[s.Peer()]
+	if c.trouble == 0 {
+		return
+	}
+	a := t.trouble.at(c.trouble - 1).ahead[s.Peer()]
 	if a.Flags == 0 || a.Ack != fin {
 		return
 	}
@@ -253,14 +256,30 @@ func (t *Tracker) completeness(c *record, p *decode.Packet, first, reused bool) 
 // not cost an allocation.
 const verdictBlock = 32
 
-// verdict returns the account of a connection or flow as it stands.
-func (t *Tracker) verdict(c *record) *Conn {
+// Recycle takes back a verdict of this tracker, which nobody may use any more;
+// a later one will lie in its memory. Who gives back all of them gets each
+// without an allocation.
+func (t *Tracker) Recycle(c *Conn) { t.given = append(t.given, c) }
+
+// blank returns an empty verdict.
+func (t *Tracker) blank() *Conn {
+	if n := len(t.given); n > 0 {
+		v := t.given[n-1]
+		t.given = t.given[:n-1]
+		*v = Conn{}
+		return v
+	}
 	if len(t.spare) == 0 {
 		t.spare = make([]Conn, verdictBlock)
 	}
 	v := &t.spare[0]
 	t.spare = t.spare[1:]
+	return v
+}
 
+// verdict returns the account of a connection or flow as it stands.
+func (t *Tracker) verdict(c *record) *Conn {
+	v := t.blank()
 	v.ID, v.Proto, v.Role, v.Start, v.End = c.id, c.proto, c.role, c.start, c.last
 	v.Announced = c.bits&bitReported != 0
 	v.Client, v.Server = c.endpoint(c.clientHi), c.endpoint(!c.clientHi)
@@ -317,7 +336,7 @@ func (t *Tracker) verdict(c *record) *Conn {
 			v.FINSeq[s], v.FINAck[s], v.FINLate[s] = cl.fin[s]-1, cl.finAck[s], cl.finLate[s]
 		}
 		for st := range cl.timeIn[s] {
-			v.TimeIn[s][st] = time.Duration(cl.timeIn[s][st])
+			v.TimeIn[s][int(FinWait1)+st] = time.Duration(cl.timeIn[s][st])
 		}
 		if cl.since[s] != 0 && v.States[s] >= FinWait1 {
 			v.TimeIn[s][v.States[s]] += max(0, c.last.Sub(cl.since[s])) // as far as it was captured

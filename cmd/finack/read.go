@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ func newRead(s std) *cobra.Command {
 	var o output
 	var named []string
 	var record recording
+	var shards int
 	cmd := &cobra.Command{
 		Use:   "read FILE… [FILTER]",
 		Short: "Trace the connections in capture files",
@@ -81,7 +83,7 @@ leaves it out.`,
 			if err != nil {
 				return err
 			}
-			cfg.Source = record.source(src)
+			cfg.Source, cfg.Shards = record.source(src), shards
 			if record.path == "-" { // stdout is the fixture's
 				cfg.Out, cfg.Flush, cfg.Renderer = nil, nil, nil
 			}
@@ -101,6 +103,7 @@ leaves it out.`,
 		},
 	}
 	o.flags(cmd)
+	cmd.Flags().IntVar(&shards, "shards", min(2, runtime.GOMAXPROCS(0)), "share the connections out among `N` trackers, each on a core")
 	cmd.Flags().StringVar(&record.path, "fixture", "", "also write a fixture to `FILE` (- for stdout): see finack check")
 	cmd.Flags().StringArrayVarP(&named, "read", "r", nil, "read `FILE`, as an argument would")
 	return cmd

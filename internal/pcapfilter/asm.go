@@ -18,9 +18,12 @@ const (
 	opLdBInd = 0x50
 	opLdMem  = 0x60
 	opLdLen  = 0x80
+	opLdxMem = 0x61
 	opLdxMsh = 0xb1 // X = 4*([k]&0xf): an IPv4 header's length
 	opSt     = 0x02
+	opStx    = 0x03
 	opTax    = 0x07
+	opTxa    = 0x87
 	opRet    = 0x06
 
 	opAdd = 0x04
@@ -64,20 +67,27 @@ func (i insn) isBranch() bool { return i.op&7 == 5 && i.op != opJa }
 
 // gen collects a program. All its jumps go forward.
 type gen struct {
-	*layout
+	layout         // of what the word that is generated now sees
 	expr           string
+	word           token // the one that is generated now, for errors
 	accept, reject label
 	code           []insn
-	labels         []int
+	places         []int // of labels
 	err            error
+
+	// Scratch cells: arithmetic takes them from 0 on, what lasts from 15 down.
+	temporary uint32 // cells that arithmetic used
+	lasting   uint32 // cells that last
+	protoCell uint32 // live: the link header's protocol; 0: not needed
+	shiftCell uint32 // live: 4, but 0 for a frame whose VLAN tag is beside it; 0: not needed
 }
 
 func (g *gen) newLabel() label {
-	g.labels = append(g.labels, -1)
-	return label(len(g.labels) - 1)
+	g.places = append(g.places, -1)
+	return label(len(g.places) - 1)
 }
 
-func (g *gen) bind(l label) { g.labels[l] = len(g.code) }
+func (g *gen) bind(l label) { g.places[l] = len(g.code) }
 
 func (g *gen) add(i insn) {
 	if len(g.code) >= maxCode {
@@ -105,13 +115,47 @@ func (g *gen) jumpIf(cond bool, t, f label) {
 	}
 }
 
+// indirect returns the load that adds X of an absolute one.
+func indirect(op uint16) uint16 { return op + opLdWInd - opLdW }
+
+// load loads from a place into A. It may change X.
+func (g *gen) load(op uint16, at place) {
+	if at.cell == 0 {
+		g.emit(op, at.off)
+		return
+	}
+	g.emit(opLdxMem, at.cell)
+	g.emit(indirect(op), at.off)
+}
+
+// loadXHeader4 loads into X the length of the IPv4 header and, if it is not
+// constant, of what precedes it, less g.net.off. It may change A.
+func (g *gen) loadXHeader4() {
+	if g.net.cell == 0 {
+		g.emit(opLdxMsh, g.net.off)
+		return
+	}
+	g.load(opLdB, g.net)
+	g.emit(opAnd, 0xf)
+	g.emit(opLsh, 2)
+	g.emit(opAdd|srcX, 0)
+	g.emit(opTax, 0)
+}
+
 // equalAny loads a value and tests whether it is one of vals.
-func (g *gen) equalAny(op uint16, off uint32, vals []uint32, t, f label) {
+func (g *gen) equalAny(op uint16, at place, vals []uint32, t, f label) {
+	if len(vals) > 0 {
+		g.load(op, at)
+	}
+	g.anyOf(vals, t, f)
+}
+
+// anyOf tests whether A is one of vals.
+func (g *gen) anyOf(vals []uint32, t, f label) {
 	if len(vals) == 0 {
 		g.jump(f)
 		return
 	}
-	g.emit(op, off)
 	for i, v := range vals {
 		next := f
 		if i < len(vals)-1 {
@@ -124,23 +168,85 @@ func (g *gen) equalAny(op uint16, off uint32, vals []uint32, t, f label) {
 	}
 }
 
-// store saves A in a scratch cell.
+// store saves A in a scratch cell, for a while.
 func (g *gen) store(cell uint32) {
-	if cell >= maxCells && g.err == nil {
-		g.err = errors.New("compile filter: arithmetic nested too deeply for 16 scratch cells")
-	}
+	g.temporary = max(g.temporary, cell+1)
 	g.emit(opSt, cell)
+}
+
+// static returns a scratch cell that lasts to the end of the program. It is
+// never cell 0.
+func (g *gen) static() uint32 {
+	g.lasting++
+	return maxCells - min(g.lasting, maxCells-1)
+}
+
+// reserve returns *cell, which becomes a cell that lasts if it was none yet.
+func (g *gen) reserve(cell *uint32) uint32 {
+	if *cell == 0 {
+		*cell = g.static()
+	}
+	return *cell
+}
+
+// prelude puts before the program what fills the cells that last. The kernel
+// refuses to load from a cell that was not stored to, and zero is what a cell
+// holds that nothing was stored to where the machine allows that.
+//
+// The kernel takes the outer VLAN tag out of a frame that it receives, and
+// calls the frame by its payload's protocol; here that frame's protocol is the
+// tag's again, as it is in a file, where the tag is put back in.
+func (g *gen) prelude() {
+	body, labels := g.code, len(g.places)
+	g.code = nil
+	if g.protoCell != 0 {
+		plain, tagged, both := g.newLabel(), g.newLabel(), g.newLabel()
+		g.emit(opLdW, skfAdVLANTagPresent)
+		g.branch(opJeq, 0, plain, tagged)
+		g.bind(tagged)
+		g.emit(opLdW, skfAdVLANTPID)
+		g.jump(both)
+		g.bind(plain)
+		g.emit(opLdW, skfAdProtocol)
+		g.bind(both)
+		g.emit(opSt, g.protoCell)
+	}
+	if g.shiftCell != 0 {
+		g.emit(opLdW, skfAdVLANTagPresent)
+		g.emit(opMul, 1<<32-4)
+		g.emit(opAdd, 4)
+		g.emit(opSt, g.shiftCell)
+	}
+	zero := false
+	for i := range min(g.lasting, maxCells-1) {
+		cell := maxCells - 1 - i
+		if cell == g.protoCell || cell == g.shiftCell {
+			continue
+		}
+		if !zero {
+			g.emit(opLdImm, 0)
+			zero = true
+		}
+		g.emit(opSt, cell)
+	}
+	for i := range labels {
+		g.places[i] += len(g.code)
+	}
+	g.code = append(g.code, body...)
 }
 
 // assemble turns labels into offsets.
 func (g *gen) assemble() ([]bpf.RawInstruction, error) {
+	if g.lasting >= maxCells || g.temporary+g.lasting > maxCells {
+		return nil, errors.New("compile filter: arithmetic and encapsulations nested too deeply for 16 scratch cells")
+	}
 	code := g.code
 	for i := range code {
 		if code[i].isBranch() {
-			code[i].f = g.labels[code[i].f]
+			code[i].f = g.places[code[i].f]
 		}
 		if code[i].isBranch() || code[i].op == opJa {
-			code[i].t = g.labels[code[i].t]
+			code[i].t = g.places[code[i].t]
 		}
 	}
 	code = dropUnused(code)
@@ -235,17 +341,23 @@ func dropReloads(code []insn) []insn {
 		case opJa:
 			flow(c.t, s)
 			continue
-		case opLdW, opLdH, opLdB, opLdImm, opLdLen:
+		case opLdW, opLdH, opLdB, opLdImm, opLdLen, opLdMem:
 			v := value{true, c.op, c.k}
 			keep[i] = s.a != v
 			s.a = v
-		case opLdxMsh:
+		case opLdxMsh, opLdxMem:
 			v := value{true, c.op, c.k}
 			keep[i] = s.x != v
 			s.x = v
 		case opTax:
 			s.x = value{}
-		case opSt:
+		case opSt, opStx:
+			if s.a.op == opLdMem {
+				s.a = value{}
+			}
+			if s.x.op == opLdxMem {
+				s.x = value{}
+			}
 		default:
 			if c.isBranch() {
 				flow(c.t, s)

@@ -77,7 +77,7 @@ func (l *lexer) next() token {
 			t.text = "!"
 		case "length":
 			t.text = "len"
-		case "link":
+		case "link", "ppp", "slip", "fddi", "tr", "wlan": // all the same to libpcap
 			t.text = "ether"
 		}
 	}
@@ -107,6 +107,9 @@ func scan(s string) token {
 		case ">=", "<=", "!=", "==", "<<", ">>", "&&", "||":
 			return token{kind: tokWord, text: s[:2]}
 		}
+	}
+	if n := run(s[1:], 2, isHex); s[0] == '$' && n > 0 {
+		return token{kind: tokBad, text: s[:1+n], msg: "not supported: ARCnet addresses"}
 	}
 	if strings.IndexByte("+-*/%:[]!<>()&|^=", s[0]) >= 0 {
 		return token{kind: tokWord, text: s[:1]}

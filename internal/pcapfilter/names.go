@@ -152,20 +152,11 @@ const (
 	etherRARP = 0x8035
 	etherIPv6 = 0x86dd
 
+	etherNS        = 0x0600
+	etherDECnet    = 0x6003
 	etherIPX       = 0x8137
 	etherAARP      = 0x80f3
 	etherAppleTalk = 0x809b
-)
-
-// LLC service access points (IEEE 802.2): below 1501 a link protocol is one of
-// these.
-const (
-	maxLength  = 1500 // the largest length field of an 802.3 frame
-	sapIP      = 0x06
-	sapSTP     = 0x42
-	sapIPX     = 0xe0
-	sapNetBEUI = 0xf0
-	sapISO     = 0xfe
 )
 
 // IP protocol numbers.
@@ -197,283 +188,121 @@ const (
 // protocol is what a protocol keyword stands for: a protocol of the link
 // (fam is famNone) or one inside IP.
 type protocol struct {
+	tok token
 	fam family
 	num uint32
 }
 
-// lookupProtocol returns the meaning of a protocol keyword. The keywords that
-// are not in it are not supported; ether has no meaning by itself.
+// lookupProtocol returns the meaning of a protocol keyword; ether has none by
+// itself, and OSI's are lookupOSI's.
 func lookupProtocol(keyword string) (protocol, bool) {
+	is := func(fam family, num uint32) (protocol, bool) { return protocol{fam: fam, num: num}, true }
 	switch keyword {
 	case "ip":
-		return protocol{famNone, etherIPv4}, true
+		return is(famNone, etherIPv4)
 	case "ip6":
-		return protocol{famNone, etherIPv6}, true
+		return is(famNone, etherIPv6)
 	case "arp":
-		return protocol{famNone, etherARP}, true
+		return is(famNone, etherARP)
 	case "rarp":
-		return protocol{famNone, etherRARP}, true
+		return is(famNone, etherRARP)
 	case "decnet":
-		return protocol{famNone, 0x6003}, true
+		return is(famNone, etherDECnet)
 	case "lat":
-		return protocol{famNone, 0x6004}, true
+		return is(famNone, 0x6004)
 	case "sca":
-		return protocol{famNone, 0x6007}, true
+		return is(famNone, 0x6007)
 	case "moprc":
-		return protocol{famNone, 0x6002}, true
+		return is(famNone, 0x6002)
 	case "mopdl":
-		return protocol{famNone, 0x6001}, true
+		return is(famNone, 0x6001)
 	case "stp":
-		return protocol{famNone, sapSTP}, true
+		return is(famNone, sapSTP)
 	case "netbeui":
-		return protocol{famNone, sapNetBEUI}, true
+		return is(famNone, sapNetBEUI)
+	case "ipx":
+		return is(famNone, sapIPX)
+	case "iso":
+		return is(famNone, sapISO)
+	case "atalk":
+		return is(famNone, etherAppleTalk)
+	case "aarp":
+		return is(famNone, etherAARP)
 	case "tcp":
-		return protocol{famBoth, protoTCP}, true
+		return is(famBoth, protoTCP)
 	case "udp":
-		return protocol{famBoth, protoUDP}, true
+		return is(famBoth, protoUDP)
 	case "sctp":
-		return protocol{famBoth, protoSCTP}, true
+		return is(famBoth, protoSCTP)
 	case "ah":
-		return protocol{famBoth, protoAH}, true
+		return is(famBoth, protoAH)
 	case "esp":
-		return protocol{famBoth, protoESP}, true
+		return is(famBoth, protoESP)
 	case "pim":
-		return protocol{famBoth, protoPIM}, true
+		return is(famBoth, protoPIM)
 	case "icmp":
-		return protocol{famIPv4, protoICMP}, true
+		return is(famIPv4, protoICMP)
 	case "igmp":
-		return protocol{famIPv4, protoIGMP}, true
+		return is(famIPv4, protoIGMP)
 	case "igrp":
-		return protocol{famIPv4, protoIGRP}, true
+		return is(famIPv4, protoIGRP)
 	case "vrrp", "carp":
-		return protocol{famIPv4, protoVRRP}, true
+		return is(famIPv4, protoVRRP)
 	case "icmp6":
-		return protocol{famIPv6, protoICMPv6}, true
+		return is(famIPv6, protoICMPv6)
 	}
 	return protocol{}, false
 }
 
-// isProtocolKeyword reports whether s is a protocol qualifier of the language,
-// supported or not.
+// isProtocolKeyword reports whether s is a protocol qualifier of the language.
 func isProtocolKeyword(s string) bool {
-	switch s {
-	case "ether", "ppp", "slip", "fddi", "tr", "wlan", "radio",
-		"atalk", "aarp", "iso", "esis", "es-is", "isis", "is-is", "clnp",
-		"l1", "l2", "iih", "lsp", "snp", "csnp", "psnp", "ipx":
+	if s == "ether" || s == "radio" {
+		return true
+	}
+	if _, ok := lookupOSI(token{text: s}); ok {
 		return true
 	}
 	_, ok := lookupProtocol(s)
 	return ok
 }
 
-// ipProtoNumber returns the number of an IP protocol's name, as /etc/protocols
-// has the common ones.
-func ipProtoNumber(name string) (uint32, bool) {
-	switch name {
-	case "ip", "hopopt":
-		return 0, true
-	case "icmp":
-		return protoICMP, true
-	case "igmp":
-		return protoIGMP, true
-	case "ipencap":
-		return 4, true
-	case "tcp":
-		return protoTCP, true
-	case "egp":
-		return 8, true
-	case "igp":
-		return protoIGRP, true
-	case "udp":
-		return protoUDP, true
-	case "dccp":
-		return 33, true
-	case "ipv6":
-		return 41, true
-	case "ipv6-route":
-		return 43, true
-	case "ipv6-frag":
-		return protoIPv6Fr, true
-	case "rsvp":
-		return 46, true
-	case "gre":
-		return 47, true
-	case "esp":
-		return protoESP, true
-	case "ah":
-		return protoAH, true
-	case "ipv6-icmp":
-		return protoICMPv6, true
-	case "ipv6-nonxt":
-		return 59, true
-	case "ipv6-opts":
-		return 60, true
-	case "eigrp":
-		return 88, true
-	case "ospf":
-		return 89, true
-	case "pim":
-		return protoPIM, true
-	case "ipcomp":
-		return 108, true
-	case "vrrp":
-		return protoVRRP, true
-	case "l2tp":
-		return 115, true
-	case "sctp":
-		return protoSCTP, true
-	case "udplite":
-		return 136, true
+// refused returns why a keyword of the language is not supported, "" if it is.
+func refused(keyword string) string {
+	switch keyword {
+	case "gateway":
+		return "not supported: it needs a host name, and names are not resolved"
+	case "ifname", "on":
+		return "not supported: only pf's log files have it; ifindex takes an interface's number"
+	case "rset", "ruleset", "rnr", "rulenum", "srnr", "subrulenum", "reason", "action":
+		return "not supported: only pf's log files have it"
+	case "type", "subtype", "direction", "dir", "address1", "addr1", "address2", "addr2",
+		"address3", "addr3", "address4", "addr4", "ra", "ta", "radio":
+		return "not supported: only IEEE 802.11 frames have it"
+	case "lane", "metac", "bcc", "oam", "oamf4", "oamf4ec", "oamf4sc", "sc", "ilmic",
+		"vpi", "vci", "connectmsg", "metaconnect":
+		return "not supported: only ATM has it"
+	case "fisu", "lssu", "lsu", "msu", "hfisu", "hlssu", "hmsu",
+		"sio", "opc", "dpc", "sls", "hsio", "hopc", "hdpc", "hsls":
+		return "not supported: only SS7 has it"
 	}
-	return 0, false
+	return ""
 }
 
 // linkProtoNumber returns the EtherType or LLC SAP of a name.
 func linkProtoNumber(name string) (uint32, bool) {
-	switch name {
-	case "ip", "ip6", "arp", "rarp", "decnet", "lat", "sca", "moprc", "mopdl", "stp", "netbeui":
-		p, _ := lookupProtocol(name)
-		return p.num, true
-	case "loopback":
+	if name == "loopback" {
 		return 0x9000, true
-	case "iso":
-		return sapISO, true
-	case "ipx":
-		return sapIPX, true
-	case "atalk":
-		return etherAppleTalk, true
-	case "aarp":
-		return etherAARP, true
+	}
+	p, ok := lookupProtocol(name)
+	return p.num, ok && p.fam == famNone
+}
+
+// osiProtoNumber returns the number of a protocol of OSI's.
+func osiProtoNumber(name string) (uint32, bool) {
+	switch name {
+	case "clnp", "esis", "isis":
+		p, ok := lookupOSI(token{text: name})
+		return p.proto, ok
 	}
 	return 0, false
-}
-
-// service is a named port; a name that belongs to one transport selects it.
-type service struct {
-	port     uint16
-	tcp, udp bool
-}
-
-// lookupService returns a common service of /etc/services.
-func lookupService(name string) (service, bool) {
-	tcp := func(port uint16) (service, bool) { return service{port, true, false}, true }
-	udp := func(port uint16) (service, bool) { return service{port, false, true}, true }
-	both := func(port uint16) (service, bool) { return service{port, true, true}, true }
-	switch name {
-	case "echo":
-		return both(7)
-	case "discard":
-		return both(9)
-	case "daytime":
-		return both(13)
-	case "chargen":
-		return both(19)
-	case "ftp-data":
-		return tcp(20)
-	case "ftp":
-		return tcp(21)
-	case "ssh":
-		return tcp(22)
-	case "telnet":
-		return tcp(23)
-	case "smtp":
-		return tcp(25)
-	case "time":
-		return both(37)
-	case "whois":
-		return tcp(43)
-	case "domain":
-		return both(53)
-	case "bootps":
-		return udp(67)
-	case "bootpc":
-		return udp(68)
-	case "tftp":
-		return udp(69)
-	case "finger":
-		return tcp(79)
-	case "http":
-		return tcp(80)
-	case "kerberos":
-		return both(88)
-	case "pop3":
-		return tcp(110)
-	case "sunrpc":
-		return both(111)
-	case "nntp":
-		return tcp(119)
-	case "ntp":
-		return udp(123)
-	case "netbios-ns":
-		return udp(137)
-	case "netbios-dgm":
-		return udp(138)
-	case "netbios-ssn":
-		return tcp(139)
-	case "imap2", "imap":
-		return tcp(143)
-	case "snmp":
-		return both(161)
-	case "snmp-trap":
-		return both(162)
-	case "bgp":
-		return tcp(179)
-	case "ldap":
-		return both(389)
-	case "https":
-		return both(443)
-	case "microsoft-ds":
-		return tcp(445)
-	case "submissions":
-		return tcp(465)
-	case "isakmp":
-		return udp(500)
-	case "rtsp":
-		return both(554)
-	case "submission":
-		return tcp(587)
-	case "ipp":
-		return tcp(631)
-	case "ldaps":
-		return both(636)
-	case "domain-s":
-		return both(853)
-	case "rsync":
-		return tcp(873)
-	case "imaps":
-		return tcp(993)
-	case "pop3s":
-		return tcp(995)
-	case "socks":
-		return tcp(1080)
-	case "openvpn":
-		return both(1194)
-	case "ms-sql-s":
-		return tcp(1433)
-	case "radius":
-		return both(1812)
-	case "nfs":
-		return both(2049)
-	case "mysql":
-		return tcp(3306)
-	case "ms-wbt-server":
-		return tcp(3389)
-	case "sip":
-		return both(5060)
-	case "sip-tls":
-		return both(5061)
-	case "mdns":
-		return udp(5353)
-	case "postgresql":
-		return tcp(5432)
-	case "amqps":
-		return tcp(5671)
-	case "redis":
-		return tcp(6379)
-	case "http-alt":
-		return tcp(8080)
-	case "git":
-		return tcp(9418)
-	}
-	return service{}, false
 }

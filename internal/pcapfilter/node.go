@@ -67,6 +67,7 @@ func (d direction) test(g *gen, src, dst func(t, f label), t, f label) {
 // gen tests the link header's protocol or the one in the IP header; in IPv6
 // that is the next header, or the one after a fragment header.
 func (n protocol) gen(g *gen, t, f label) {
+	g.word = n.tok
 	if n.fam == famNone {
 		g.linkProto(n.num, t, f)
 		return
@@ -78,7 +79,7 @@ func (n protocol) gen(g *gen, t, f label) {
 		}
 		g.linkProto(etherIPv4, in, next)
 		g.bind(in)
-		g.equalAny(opLdB, g.layout.net+9, []uint32{n.num}, t, f)
+		g.equalAny(opLdB, g.net.plus(9), []uint32{n.num}, t, f)
 		if n.fam == famIPv4 {
 			return
 		}
@@ -87,17 +88,18 @@ func (n protocol) gen(g *gen, t, f label) {
 	in, other, frag := g.newLabel(), g.newLabel(), g.newLabel()
 	g.linkProto(etherIPv6, in, f)
 	g.bind(in)
-	g.emit(opLdB, g.layout.net+6)
+	g.load(opLdB, g.net.plus(6))
 	g.branch(opJeq, n.num, t, other)
 	g.bind(other)
 	g.branch(opJeq, protoIPv6Fr, frag, f)
 	g.bind(frag)
-	g.equalAny(opLdB, g.layout.net+40, []uint32{n.num}, t, f)
+	g.equalAny(opLdB, g.net.plus(40), []uint32{n.num}, t, f)
 }
 
 // host4 tests IPv4 addresses in an IPv4 header (ip) and in packets of the ARP
 // family (arps: etherARP, etherRARP).
 type host4 struct {
+	tok        token
 	ip         bool
 	arps       []uint32
 	dir        direction
@@ -105,27 +107,31 @@ type host4 struct {
 }
 
 func (n *host4) gen(g *gen, t, f label) {
+	g.word = n.tok
 	at := func(off uint32) func(t, f label) {
-		return func(t, f label) { g.masked(off, n.addr, n.mask, t, f) }
+		return func(t, f label) { g.masked(opLdW, g.net.plus(off), n.addr, n.mask, t, f) }
 	}
-	net := g.layout.net
+	arps := n.arps
+	if n.ip && g.labels {
+		arps = nil // not behind MPLS, where only IP is recognized
+	}
 	if n.ip {
 		in, next := g.newLabel(), f
-		if len(n.arps) > 0 {
+		if len(arps) > 0 {
 			next = g.newLabel()
 		}
 		g.linkProto(etherIPv4, in, next)
 		g.bind(in)
-		n.dir.test(g, at(net+12), at(net+16), t, f)
+		n.dir.test(g, at(12), at(16), t, f)
 		if next == f {
 			return
 		}
 		g.bind(next)
 	}
 	in := g.newLabel()
-	for i, proto := range n.arps {
+	for i, proto := range arps {
 		next := f
-		if i < len(n.arps)-1 {
+		if i < len(arps)-1 {
 			next = g.newLabel()
 		}
 		g.linkProto(proto, in, next)
@@ -134,7 +140,7 @@ func (n *host4) gen(g *gen, t, f label) {
 		}
 	}
 	g.bind(in)
-	n.dir.test(g, at(net+14), at(net+24), t, f) // RFC 826, with six-byte hardware addresses
+	n.dir.test(g, at(14), at(24), t, f) // RFC 826, with six-byte hardware addresses
 }
 
 // host6 tests IPv6 addresses.
@@ -154,23 +160,23 @@ func (n *host6) gen(g *gen, t, f label) {
 				if i < len(n.addr)-1 {
 					next = g.newLabel()
 				}
-				g.masked(off+4*uint32(i), n.addr[i], n.mask[i], next, f)
+				g.masked(opLdW, g.net.plus(off+4*uint32(i)), n.addr[i], n.mask[i], next, f)
 				if next != t {
 					g.bind(next)
 				}
 			}
 		}
 	}
-	n.dir.test(g, at(g.layout.net+8), at(g.layout.net+24), t, f)
+	n.dir.test(g, at(8), at(24), t, f)
 }
 
-// masked compares four bytes under a mask. An empty mask reads nothing.
-func (g *gen) masked(off, val, mask uint32, t, f label) {
+// masked compares what op loads under a mask. An empty mask reads nothing.
+func (g *gen) masked(op uint16, at place, val, mask uint32, t, f label) {
 	if mask == 0 {
 		g.jump(t)
 		return
 	}
-	g.emit(opLdW, off)
+	g.load(op, at)
 	if mask != 1<<32-1 {
 		g.emit(opAnd, mask)
 	}
@@ -186,10 +192,9 @@ type ports struct {
 }
 
 func (n *ports) gen(g *gen, t, f label) {
-	net := g.layout.net
-	at := func(op uint16, off uint32) func(t, f label) {
+	at := func(load func()) func(t, f label) {
 		return func(t, f label) {
-			g.emit(op, off)
+			load()
 			if n.lo == n.hi {
 				g.branch(opJeq, n.lo, t, f)
 				return
@@ -205,26 +210,28 @@ func (n *ports) gen(g *gen, t, f label) {
 	g.linkProto(etherIPv6, v6, v4)
 	g.bind(v6)
 	transport := g.newLabel()
-	g.equalAny(opLdB, net+6, n.protos, transport, f)
+	g.equalAny(opLdB, g.net.plus(6), n.protos, transport, f)
 	g.bind(transport)
-	n.dir.test(g, at(opLdH, net+40), at(opLdH, net+42), t, f)
+	at6 := func(off uint32) func(t, f label) { return at(func() { g.load(opLdH, g.net.plus(40+off)) }) }
+	n.dir.test(g, at6(0), at6(2), t, f)
 
 	g.bind(v4)
 	in := g.newLabel()
 	g.linkProto(etherIPv4, in, f)
 	g.bind(in)
 	transport = g.newLabel()
-	g.equalAny(opLdB, net+9, n.protos, transport, f)
+	g.equalAny(opLdB, g.net.plus(9), n.protos, transport, f)
 	g.bind(transport)
 	g.notLaterFragment(f)
-	g.emit(opLdxMsh, net)
-	n.dir.test(g, at(opLdHInd, net), at(opLdHInd, net+2), t, f)
+	g.loadXHeader4()
+	at4 := func(off uint32) func(t, f label) { return at(func() { g.emit(opLdHInd, g.net.off+off) }) }
+	n.dir.test(g, at4(0), at4(2), t, f)
 }
 
 // notLaterFragment goes on where an IPv4 packet is whole or a first fragment.
 func (g *gen) notLaterFragment(f label) {
 	ok := g.newLabel()
-	g.emit(opLdH, g.layout.net+6)
+	g.load(opLdH, g.net.plus(6))
 	g.branch(opJset, 0x1fff, f, ok)
 	g.bind(ok)
 }
@@ -244,18 +251,62 @@ func (n *mac) gen(g *gen, t, f label) {
 	at := func(off uint32) func(t, f label) {
 		return func(t, f label) {
 			rest := g.newLabel()
-			g.equalAny(opLdW, off+2, []uint32{low}, rest, f)
+			g.equalAny(opLdW, g.link.plus(off+2), []uint32{low}, rest, f)
 			g.bind(rest)
-			g.equalAny(opLdH, off, []uint32{high}, t, f)
+			g.equalAny(opLdH, g.link.plus(off), []uint32{high}, t, f)
 		}
 	}
-	n.dir.test(g, at(g.layout.link+6), at(g.layout.link), t, f)
+	n.dir.test(g, at(6), at(0), t, f)
 }
 
 // sent tests whether this host sent the frame.
 type sent struct{ tok token }
 
 func (n sent) gen(g *gen, t, f label) { g.outgoing(n.tok, t, f) }
+
+// onInterface tests the index of the interface that the frame was seen on.
+type onInterface struct {
+	tok   token
+	index uint32
+}
+
+func (n onInterface) gen(g *gen, t, f label) { g.onInterface(n.tok, n.index, t, f) }
+
+// broadcast tests the destination for all, or for a group too (multicast): in
+// the link header, in IP (fam) or in IPv6.
+type broadcast struct {
+	tok       token
+	fam       family
+	multicast bool
+}
+
+func (n broadcast) gen(g *gen, t, f label) {
+	g.word = n.tok
+	in := g.newLabel()
+	switch {
+	case n.fam == famIPv6:
+		g.linkProto(etherIPv6, in, f)
+		g.bind(in)
+		g.equalAny(opLdB, g.net.plus(24), []uint32{0xff}, t, f)
+	case n.fam == famIPv4 && n.multicast:
+		g.linkProto(etherIPv4, in, f)
+		g.bind(in)
+		g.load(opLdB, g.net.plus(16))
+		g.branch(opJge, 224, t, f)
+	case n.fam == famIPv4: // the net's mask, and so its own broadcast address, is not known
+		g.linkProto(etherIPv4, in, f)
+		g.bind(in)
+		g.equalAny(opLdW, g.net.plus(16), []uint32{0, 1<<32 - 1}, t, f)
+	case g.kind == linkARCNET:
+		g.equalAny(opLdB, g.link.plus(1), []uint32{0}, t, f)
+	case n.multicast:
+		g.onEthernet(n.tok, f)
+		g.load(opLdB, g.link)
+		g.branch(opJset, 1, t, f)
+	default:
+		(&mac{n.tok, dstOnly, [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}).gen(g, t, f)
+	}
+}
 
 // relation compares two numbers. A packet that lacks a protocol it asks for
 // makes it false; one too short for its bytes is rejected by the machine.
@@ -309,7 +360,19 @@ func (a number) load(g *gen, _ uint32)              { g.emit(opLdImm, a.n) }
 type length struct{}
 
 func (length) require(*gen, map[string]bool, label) {}
-func (length) load(g *gen, _ uint32)                { g.emit(opLdLen, 0) }
+
+// load counts, live, the VLAN tag that the kernel took out of the frame.
+func (length) load(g *gen, _ uint32) {
+	if g.live {
+		g.emit(opLdW, skfAdVLANTagPresent)
+		g.emit(opMul, 4)
+		g.emit(opTax, 0)
+		g.emit(opLdLen, 0)
+		g.emit(opAdd|srcX, 0)
+		return
+	}
+	g.emit(opLdLen, 0)
+}
 
 // field is one, two or four bytes of a header: proto[index:size].
 type field struct {
@@ -324,8 +387,9 @@ func (a *field) require(g *gen, checked map[string]bool, f label) {
 		return
 	}
 	checked[a.proto.text] = true
+	g.word = a.proto
 	if a.proto.text == "ether" {
-		if g.layout.kind == linkLive {
+		if g.live && !g.geneve && g.kind != linkPPP {
 			g.onEthernet(a.proto, f)
 		}
 		return
@@ -340,53 +404,66 @@ func (a *field) require(g *gen, checked map[string]bool, f label) {
 		g.linkProto(etherIPv6, in, f)
 		g.bind(in)
 		ok := g.newLabel()
-		g.equalAny(opLdB, g.layout.net+6, []uint32{p.num}, ok, f)
+		g.equalAny(opLdB, g.net.plus(6), []uint32{p.num}, ok, f)
 		g.bind(ok)
 	default: // of a transport protocol in both, only IPv4's bytes can be reached
-		protocol{famIPv4, p.num}.gen(g, in, f)
+		protocol{a.proto, famIPv4, p.num}.gen(g, in, f)
 		g.bind(in)
 		g.notLaterFragment(f)
 	}
 }
 
 func (a *field) load(g *gen, cell uint32) {
-	var abs, ind uint16
+	var op uint16
 	switch a.size {
 	case 1:
-		abs, ind = opLdB, opLdBInd
+		op = opLdB
 	case 2:
-		abs, ind = opLdH, opLdHInd
+		op = opLdH
 	default:
-		abs, ind = opLdW, opLdWInd
+		op = opLdW
 	}
-	base, afterIPv4 := g.layout.net, false
+	p, ok := lookupProtocol(a.proto.text)
+	if g.labels && ok && p.fam == famNone && p.num != etherIPv4 && p.num != etherIPv6 {
+		g.notUnderMPLS(a.proto) // of a right operand, require does not say it
+	}
+	base, afterIPv4 := g.net, false
 	if a.proto.text == "ether" {
-		base = g.layout.link
-	} else if p, _ := lookupProtocol(a.proto.text); p.fam == famIPv6 {
-		base += 40
+		base = g.link
+	} else if p.fam == famIPv6 {
+		base = base.plus(40)
 	} else if p.fam != famNone {
 		afterIPv4 = true
 	}
 
 	if index, ok := a.index.(number); ok {
 		if afterIPv4 {
-			g.emit(opLdxMsh, base)
-			g.emit(ind, base+index.n)
+			g.loadXHeader4()
+			g.emit(indirect(op), base.off+index.n)
 		} else {
-			g.emit(abs, base+index.n)
+			g.load(op, base.plus(index.n))
 		}
 		return
 	}
 	a.index.load(g, cell)
-	if afterIPv4 {
-		g.emit(opLdxMsh, base)
+	switch {
+	case afterIPv4 && base.cell != 0: // which takes A
+		g.store(cell)
+		g.loadXHeader4()
+		g.emit(opLdMem, cell)
+		g.emit(opAdd|srcX, 0)
+	case afterIPv4:
+		g.loadXHeader4()
+		g.emit(opAdd|srcX, 0)
+	case base.cell != 0:
+		g.emit(opLdxMem, base.cell)
 		g.emit(opAdd|srcX, 0)
 	}
 	inside := g.newLabel()
 	g.branch(opJgt, maxIndex, g.reject, inside)
 	g.bind(inside)
 	g.emit(opTax, 0)
-	g.emit(ind, base)
+	g.emit(indirect(op), base.off)
 }
 
 // operation is l op r.

@@ -7,17 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/net/bpf"
 )
 
-// tcpdumpProgram compiles expr with tcpdump for a link type. A refusal is an
-// error with tcpdump's words.
-func tcpdumpProgram(t *testing.T, link uint16, expr string, args ...string) ([]bpf.RawInstruction, error) {
+// tcpdump runs tcpdump on an expression for a link type. A refusal is an error
+// with tcpdump's words.
+func tcpdump(t testing.TB, link uint16, expr string, args ...string) ([]byte, error) {
 	t.Helper()
 	// An empty capture file on standard input tells the link type.
 	var file bytes.Buffer
@@ -26,7 +26,7 @@ func tcpdumpProgram(t *testing.T, link uint16, expr string, args ...string) ([]b
 			t.Fatal(err)
 		}
 	}
-	args = append(args, "-r", "-", "-ddd", "--", expr)
+	args = append(args, "-r", "-", "--", expr)
 	cmd := exec.Command("tcpdump", args...)
 	cmd.Stdin = &file
 	var stderr bytes.Buffer
@@ -39,6 +39,26 @@ func tcpdumpProgram(t *testing.T, link uint16, expr string, args ...string) ([]b
 		}
 		t.Fatalf("tcpdump %q: %v: %s", args, err, msg)
 	}
+	return out, nil
+}
+
+// tcpdumpListing returns tcpdump's program in words.
+func tcpdumpListing(t testing.TB, link uint16, expr string) string {
+	t.Helper()
+	out, err := tcpdump(t, link, expr, "-d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// tcpdumpProgram returns the program that tcpdump makes.
+func tcpdumpProgram(t testing.TB, link uint16, expr string, args ...string) ([]bpf.RawInstruction, error) {
+	t.Helper()
+	out, err := tcpdump(t, link, expr, append(args, "-ddd")...)
+	if err != nil {
+		return nil, err
+	}
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Scan() // the number of instructions
 	var prog []bpf.RawInstruction
@@ -46,9 +66,6 @@ func tcpdumpProgram(t *testing.T, link uint16, expr string, args ...string) ([]b
 		var r bpf.RawInstruction
 		if _, err := fmt.Sscan(lines.Text(), &r.Op, &r.Jt, &r.Jf, &r.K); err != nil {
 			t.Fatalf("tcpdump printed %q: %v", lines.Text(), err)
-		}
-		if r.Op == 0x84 { // negation, which the machine of x/net/bpf lacks
-			r = bpf.RawInstruction{Op: opMul, K: 1<<32 - 1}
 		}
 		prog = append(prog, r)
 	}
@@ -77,13 +94,140 @@ func verdict(t testing.TB, vm *bpf.VM, data []byte) bool {
 	return n != 0
 }
 
+// execute is the machine of bpf(4) written for clearness, with what libpcap adds to
+// it: jumps may go back, up to a limit of steps.
+func execute(code []bpf.RawInstruction, data []byte, wire int) bool {
+	const (
+		neg    = 0x84
+		ldxImm = 0x01
+	)
+	var a, x uint32
+	var mem [16]uint32
+	load := func(at uint64, size int) (uint32, bool) {
+		if at+uint64(size) > uint64(len(data)) {
+			return 0, false
+		}
+		v := uint32(0)
+		for _, b := range data[at : at+uint64(size)] {
+			v = v<<8 | uint32(b)
+		}
+		return v, true
+	}
+	for pc, steps := 0, 0; steps < 100000; pc, steps = pc+1, steps+1 {
+		in := code[pc]
+		ok := true
+		switch in.Op & 7 {
+		case 0: // LD
+			size := 4 >> (in.Op & 0x18 >> 3)
+			switch in.Op & 0xe0 {
+			case 0x00:
+				a = in.K
+			case 0x20:
+				a, ok = load(uint64(in.K), size)
+			case 0x40:
+				a, ok = load(uint64(in.K)+uint64(x), size)
+			case 0x60:
+				a = mem[in.K]
+			case 0x80:
+				a = uint32(wire)
+			}
+		case 1: // LDX
+			switch in.Op {
+			case ldxImm:
+				x = in.K
+			case opLdxMem:
+				x = mem[in.K]
+			case opLdxMsh:
+				x, ok = load(uint64(in.K), 1)
+				x = x & 0xf << 2
+			}
+		case 2:
+			mem[in.K] = a
+		case 3:
+			mem[in.K] = x
+		case 4:
+			v := in.K
+			if in.Op&srcX != 0 {
+				v = x
+			}
+			switch in.Op &^ srcX {
+			case opAdd:
+				a += v
+			case opSub:
+				a -= v
+			case opMul:
+				a *= v
+			case opDiv, opMod:
+				if v == 0 {
+					return false
+				}
+				if in.Op&^srcX == opDiv {
+					a /= v
+				} else {
+					a %= v
+				}
+			case opOr:
+				a |= v
+			case opAnd:
+				a &= v
+			case opXor:
+				a ^= v
+			case opLsh:
+				a <<= v
+			case opRsh:
+				a >>= v
+			case neg:
+				a = -a
+			default:
+				panic(fmt.Sprintf("unknown instruction %#x", in.Op))
+			}
+		case 5:
+			v := in.K
+			if in.Op&srcX != 0 {
+				v = x
+			}
+			cond := false
+			switch in.Op &^ srcX {
+			case opJa:
+				pc += int(int32(in.K))
+				continue
+			case opJeq:
+				cond = a == v
+			case opJgt:
+				cond = a > v
+			case opJge:
+				cond = a >= v
+			case opJset:
+				cond = a&v != 0
+			}
+			if cond {
+				pc += int(in.Jt)
+			} else {
+				pc += int(in.Jf)
+			}
+		case 6:
+			return in.K != 0
+		case 7:
+			if in.Op == opTxa {
+				a = x
+			} else {
+				x = a
+			}
+		}
+		if !ok {
+			return false
+		}
+	}
+	return false
+}
+
 // compareWithTcpdump demands that both compilers refuse expr or that both
-// programs give the same verdict on every frame.
-func compareWithTcpdump(t *testing.T, link uint16, expr string, frames []frame) {
+// programs give the same verdict on every frame, which have that link type.
+func compareWithTcpdump(t testing.TB, link uint16, expr string, frames []frame) {
 	t.Helper()
 	theirs, theirErr := tcpdumpProgram(t, link, expr)
 	f, err := Parse(expr)
-	var ours []bpf.Instruction
+	var ours *Program
 	if err == nil {
 		ours, err = f.ForLink(link)
 	}
@@ -95,28 +239,25 @@ func compareWithTcpdump(t *testing.T, link uint16, expr string, frames []frame) 
 		}
 		theirs = []bpf.RawInstruction{{Op: opRet}}
 	case theirErr != nil:
-		if err == nil {
+		if err == nil && !beyondTcpdump(theirErr) {
 			t.Errorf("link %d: %q is accepted, tcpdump says: %v", link, expr, theirErr)
 		}
 		return
 	}
 	if err != nil {
-		// tcpdump finds these in plain numbers only, not in computed ones.
-		if msg := err.Error(); !strings.Contains(msg, "division by zero") && !strings.Contains(msg, "shift by more than 31") {
+		if !allowedRefusal(err) {
 			t.Errorf("link %d: %q: %v, tcpdump accepts it", link, expr, err)
 		}
 		return
 	}
-	our, err := bpf.NewVM(ours)
-	if err != nil {
-		t.Errorf("link %d: %q: %v", link, expr, err)
-		return
-	}
-	their := newVM(t, theirs)
-	var plain *bpf.VM // theirs without the optimizer, made when needed
+	var plain []bpf.RawInstruction // theirs without the optimizer, made when needed
+	// These it does not optimize, so that it reads also what it does not compare.
+	reads := strings.Contains(expr, "geneve") || strings.Contains(expr, "protochain")
 	for _, fr := range frames {
-		data := relink(fr.data, link)
-		got, want := verdict(t, our, data), verdict(t, their, data)
+		if reads && strings.HasSuffix(fr.name, " cut") {
+			continue
+		}
+		got, want := ours.Match(fr.data, fr.wireLen()), execute(theirs, fr.data, fr.wireLen())
 		if got == want {
 			continue
 		}
@@ -127,13 +268,53 @@ func compareWithTcpdump(t *testing.T, link uint16, expr string, frames []frame) 
 			if err != nil {
 				t.Fatal(err)
 			}
-			plain = newVM(t, raw)
+			plain = raw
 		}
-		if got != verdict(t, plain, data) {
-			t.Errorf("link %d: %q is %v on %s (%d bytes), tcpdump says %v\n% x", link, expr, got, fr.name, len(data), want, data[:min(len(data), 64)])
+		if got != execute(plain, fr.data, fr.wireLen()) {
+			t.Errorf("link %d: %q is %v on %s (%d bytes), tcpdump says %v\n% x", link, expr, got, fr.name, len(fr.data), want, fr.data[:min(len(fr.data), 64)])
 			return
 		}
 	}
+}
+
+// allowedRefusal reports whether an expression that tcpdump accepts may be
+// refused so.
+func allowedRefusal(err error) bool {
+	for _, msg := range []string{
+		"not supported: ", "not supported after byte",
+		// tcpdump finds these in plain numbers only, not in computed ones.
+		"division by zero", "shift by more than 31",
+		// It optimizes first and counts cells then, and has no limit on offsets.
+		"too deeply for 16 scratch cells",
+	} {
+		if strings.Contains(err.Error(), msg) {
+			return true
+		}
+	}
+	return false
+}
+
+// beyondTcpdump reports whether what tcpdump refuses so is an extension: cooked
+// frames, which live captures of all interfaces are, can have tags, too.
+func beyondTcpdump(err error) bool {
+	switch err.Error() {
+	case "no VLAN support for LINUX_SLL", "no VLAN support for LINUX_SLL2",
+		"no MPLS support for LINUX_SLL", "no MPLS support for LINUX_SLL2",
+		"'llc' not supported for LINUX_SLL", "'llc' not supported for LINUX_SLL2":
+		return true
+	}
+	return strings.HasPrefix(err.Error(), "no VLAN support for Linux cooked") || strings.HasPrefix(err.Error(), "no MPLS support for Linux cooked") ||
+		strings.HasPrefix(err.Error(), "'llc' not supported for Linux cooked")
+}
+
+// relinked returns frames with the header of another link type.
+func relinked(frames []frame, link uint16) []frame {
+	out := make([]frame, len(frames))
+	for i, f := range frames {
+		out[i] = frame{name: f.name, data: relink(f.data, link)}
+		out[i].wire = f.wireLen() - len(f.data) + len(out[i].data)
+	}
+	return out
 }
 
 func needTcpdump(t *testing.T) {
@@ -421,6 +602,253 @@ ip6 and not icmp6
 tcp and udp
 ip and arp
 1 = 2
+vlan
+vlan 100
+vlan (100)
+vlan 0
+vlan 7
+vlan and tcp
+vlan 100 and tcp port 80
+vlan and vlan
+vlan 100 and vlan 200
+vlan and vlan and vlan 300 and ip6
+vlan or tcp
+tcp or vlan
+not vlan
+not vlan and tcp
+(vlan and ip) or ip
+(tcp or (vlan and tcp)) and ip host 10.0.0.1
+vlan and host 10.0.0.1
+vlan and arp
+vlan and stp
+vlan and ipx
+vlan and ether proto 0x8100
+vlan and ether src 00:11:22:33:44:55
+vlan and tcp[tcpflags] & tcp-syn != 0
+vlan and tcp[tcp[12] >> 4] != 0
+vlan and ip[ip[0] & 0xf] != 0
+vlan and ether[14:2] & 0xfff = 100
+vlan and portrange 50-90
+vlan and ip6 proto 6
+vlan and udp[2:2] = 53
+vlan and mpls
+vlan and pppoes
+vlan and pppoes and ip
+vlan and geneve
+vlan and geneve and tcp
+vlan 4096
+vlan tcp
+mpls
+mpls 1024
+mpls 100000
+mpls and tcp
+mpls 100000 and mpls 1024
+mpls and mpls and mpls and udp port 53
+mpls and host 10.0.0.1
+mpls and src host 10.0.0.1 and tcp
+mpls and ip6
+mpls and ip6 host fe80::1
+mpls and port 80
+mpls and tcp[13] & 2 != 0
+mpls and arp
+mpls and vlan
+mpls and ether proto 0x800
+mpls and ether src 00:11:22:33:44:55
+mpls or ip
+mpls and arp host 10.0.0.1
+mpls and geneve
+mpls and pppoes
+mpls 1048576
+pppoed
+pppoes
+pppoes 39
+pppoes 0xfe and ip6
+pppoes and ip
+pppoes and tcp port 80
+pppoes 39 and host 10.0.0.1
+pppoes and udp
+pppoes and mpls and tcp
+pppoes and vlan
+pppoes and ether src 00:11:22:33:44:55
+pppoes and ether[0] = 0
+pppoes and broadcast
+pppoes and ip multicast
+pppoes and tcp[tcpflags] = tcp-syn
+pppoes and geneve and tcp
+pppoes or tcp
+pppoes and iso
+pppoes 65536
+geneve
+geneve 10
+geneve 0xb and ip
+geneve and tcp
+geneve and ip host 10.0.0.1
+geneve and ip6
+geneve and vlan and ip6
+geneve and vlan 100
+geneve and mpls and tcp
+geneve and ether src 00:11:22:33:44:55
+geneve and ether host 66:77:88:99:aa:bb
+geneve and broadcast
+geneve and ether multicast
+geneve and arp
+geneve and host 192.168.1.1
+geneve and tcp port 80
+geneve and tcp[tcpflags] & tcp-syn != 0
+geneve and tcp[tcp[12] >> 4] != 0
+geneve and ip[ip[0] & 0xf] != 0
+geneve and ip6[6] = 6
+geneve and ether[12:2] = 0x800
+geneve and ether proto 0x8100
+geneve and ipx
+geneve and stp
+geneve 10 and geneve 12
+geneve and geneve and tcp
+geneve and pppoes
+geneve and iso
+geneve and isis
+geneve and proto 6
+geneve and ip6 proto 6
+geneve and net 10.0.0.0/8
+geneve and ip protochain 6
+geneve or tcp
+not geneve
+not geneve and tcp
+tcp or geneve
+geneve 16777216
+protochain 6
+protochain 17
+protochain 59
+ip protochain 6
+ip protochain 17
+ip protochain 51
+ip protochain \tcp
+ip6 protochain 6
+ip6 protochain \sctp
+ip6 protochain 58
+not ip6 protochain 6
+ip6 protochain 44
+ip6 protochain (6 or 17)
+protochain 0
+tcp protochain 6
+arp protochain 6
+vlan and protochain 6
+mpls and protochain 6
+pppoes and ip protochain 6
+broadcast
+ether broadcast
+not broadcast
+ip broadcast
+ip6 broadcast
+arp broadcast
+multicast
+ether multicast
+not multicast
+ip multicast
+ip6 multicast
+tcp multicast
+broadcast or multicast
+vlan and broadcast
+src broadcast
+gateway foo
+host gateway
+iso
+iso proto 0x83
+iso proto \isis
+iso proto \esis
+iso proto \clnp
+iso proto \tcp
+isis
+is-is
+isis proto 18
+isis proto \tcp
+esis
+es-is
+clnp
+l1
+l2
+iih
+lsp
+snp
+csnp
+psnp
+isis or esis
+vlan and isis
+atalk
+aarp
+ipx
+not ipx
+atalk[0] = 0x46
+decnet[0] & 7 = 2
+ether proto \ipx
+ether proto \atalk
+ether proto \aarp
+ether proto \netbeui
+ether proto \loopback
+ether proto 0xe0
+ether proto 0x8137
+ether proto 0x600
+llc
+llc i
+llc s
+llc u
+llc rr
+llc rnr
+llc rej
+llc ui
+llc UA
+llc disc
+llc dm
+llc sabme
+llc test
+llc xid
+llc frmr
+llc nosuch
+not llc
+vlan and llc
+ppp[0] = 0x66
+wlan host 00:11:22:33:44:55
+fddi src 00:11:22:33:44:55
+tr multicast
+slip proto 0x800
+byte 0 = 0x66
+byte 12 > 7
+byte 12 < 8
+byte 12 == 8
+vlan and byte 14 = 0
+ifindex 1
+ifname lo
+on lo
+rset foo
+radio
+radio[0] = 1
+type mgt
+wlan type mgt
+dir tods
+lane
+vpi 3
+oam
+sio 3
+fisu
+ether host $e0
+decnet host 1.2
+port gopher
+port www
+port snmptrap
+tcp port imap2
+udp port tftp
+portrange ftp-data-ftp
+port ftp or ssh
+port \domain
+ip proto \gre
+ip proto \UDP
+ip6 proto \ipv6-frag
+proto \ospf
+ether proto \ip or \arp
+host 10.0.0.1 or vlan and 10.0.0.2
+port 80 and (vlan or 443)
+vlan = 5
+vlan[0] = 1
 10.0.0.1
 192.168
 80
@@ -534,9 +962,25 @@ var tcpdumpLinks = []uint16{1, 101, 113, 276}
 
 // libpcapErrs tells what libpcap gets wrong: SLL2 carries 802.2 frames as SLL
 // does, but it compares the SAP with the protocol field there and never matches.
+// And in both it looks for OSI's protocols where the LLC header begins.
 func libpcapErrs(link uint16, expr string) bool {
+	if link == 113 {
+		switch expr {
+		case "isis", "is-is", "esis", "es-is", "clnp", "l1", "l2", "iih", "lsp", "snp", "csnp", "psnp", "isis or esis", "geneve and isis":
+			return true
+		}
+		return strings.HasPrefix(expr, "iso proto") || strings.HasPrefix(expr, "isis proto")
+	}
 	if link != 276 {
 		return false
+	}
+	if strings.Contains(expr, "geneve") {
+		return false // Ethernet
+	}
+	for _, word := range []string{"ipx", "atalk", "aarp", "netbeui", "0xe0", "iso", "isis", "is-is", "esis", "es-is", "clnp", "l1", "l2", "iih", "lsp", "snp", "csnp", "psnp"} {
+		if slices.Contains(strings.Fields(strings.ReplaceAll(expr, `\`, "")), word) {
+			return true
+		}
 	}
 	switch expr {
 	case "stp", "netbeui", "ether proto 1500", "ether proto 6", "ether proto 5", "ether proto 0xaa", "ether proto 0xfe", `ether proto \stp`, `ether proto \iso`:
@@ -547,9 +991,10 @@ func libpcapErrs(link uint16, expr string) bool {
 
 func TestVerdictsAreTcpdumps(t *testing.T) {
 	needTcpdump(t)
-	frames := append(craftedFrames(t), corpusFrames(t)...)
+	frames := craftedFrames(t)
 	t.Logf("%d expressions, %d frames", len(expressions), len(frames))
 	for _, link := range tcpdumpLinks {
+		frames := relinked(frames, link)
 		t.Run(fmt.Sprint(link), func(t *testing.T) {
 			t.Parallel()
 			for _, expr := range expressions {
@@ -571,23 +1016,43 @@ func TestOtherLinkTypesAreTcpdumps(t *testing.T) {
 			"tcp", "udp", "icmp6", "ip", "ip6", "tcp port 80", "port 53 or 443", "host 10.0.0.1", "src net 10.0.0.0/8", "ip6 host ::1",
 			"host fe80::1", "tcp[13] & 3 != 0", "ip6[6] = 58", "not tcp", "tcp or not udp", "less 60", "ether[0] = 0x45", "portrange 50-90", "proto 17",
 		} {
-			compareWithTcpdump(t, link, expr, frames)
+			compareWithTcpdump(t, link, expr, relinked(frames, link))
 		}
 	}
 	for _, expr := range []string{"inbound", "outbound", "tcp and not outbound", "inbound or port 80"} {
 		for _, link := range []uint16{1, 101, 113, 276} {
-			compareWithTcpdump(t, link, expr, frames)
+			compareWithTcpdump(t, link, expr, relinked(frames, link))
 		}
 	}
-	compareWithTcpdump(t, 129, "arp or rarp", frames)
-	compareWithTcpdump(t, 129, "arp host 10.0.0.1", frames)
-	compareWithTcpdump(t, 101, "ether host 00:11:22:33:44:55", frames)
-	compareWithTcpdump(t, 113, "ether src 00:11:22:33:44:55", frames)
+	compareWithTcpdump(t, 129, "arp or rarp", relinked(frames, 129))
+	compareWithTcpdump(t, 129, "arp host 10.0.0.1", relinked(frames, 129))
+	compareWithTcpdump(t, 101, "ether host 00:11:22:33:44:55", relinked(frames, 101))
+	compareWithTcpdump(t, 113, "ether src 00:11:22:33:44:55", relinked(frames, 113))
 }
 
-// grammar makes random expressions out of the supported language. Its values
-// occur in the crafted frames.
-type grammar struct{ *rand.Rand }
+// grammar makes expressions out of the supported language by what a source
+// chooses. Its values occur in the crafted frames.
+type grammar struct {
+	source interface{ IntN(n int) int }
+	link   uint16
+	// geneve stands in no expression with arithmetic: where it does not match,
+	// libpcap takes for its offsets what arithmetic left in the scratch cells.
+	geneve bool
+}
+
+// choices is a source that fuzzing can change piece by piece.
+type choices []byte
+
+func (c *choices) IntN(n int) int {
+	if len(*c) == 0 {
+		return 0
+	}
+	v := int((*c)[0]) % n
+	*c = (*c)[1:]
+	return v
+}
+
+func (r grammar) IntN(n int) int { return r.source.IntN(n) }
 
 func (r grammar) pick(words ...string) string { return words[r.IntN(len(words))] }
 
@@ -609,7 +1074,20 @@ func (r grammar) expr(depth int) string {
 
 func (r grammar) term() string {
 	dir := r.pick("", "", "src ", "dst ", "src or dst ", "src and dst ", "dst and src ")
-	switch r.IntN(10) {
+	switch r.IntN(14) {
+	case 10, 11:
+		return r.encapsulation()
+	case 12:
+		return r.pick("broadcast", "multicast", "ether broadcast", "ether multicast", "ip broadcast", "ip multicast", "ip6 multicast",
+			"ether host 00:11:22:33:44:55", "ether src 66:77:88:99:aa:bb", "ether dst ff:ff:ff:ff:ff:ff", "inbound", "outbound", "ifindex 1", "byte 0 = 0x66", "less 60", "greater 90",
+			r.orElse(!r.geneve, r.pick("", "ip ", "ip6 ")+"protochain "+r.pick("6", "17", "44", "51", "58", "59", `\udp`), "udp"),
+			"ether proto "+r.pick("0x800", "0x86dd", "0x8100", "0x8847", `\ip6`, `\arp`, `\loopback`))
+	case 13:
+		if r.link == 113 || r.link == 276 {
+			return "tcp" // see libpcapErrs
+		}
+		return r.pick("iso", "isis", "esis", "clnp", "l1", "l2", "iih", "lsp", "snp", "csnp", "psnp", "isis proto 18", `iso proto \esis`,
+			"stp", "ipx", "netbeui", "atalk", "aarp", "llc", "llc i", "llc s", "llc u", "llc rr", "llc rnr", "llc ui", "llc xid", "ether proto 6", "ether proto 0xaa")
 	case 0:
 		return r.pick("tcp", "udp", "sctp", "icmp", "icmp6", "ip", "ip6", "arp", "rarp", "igmp", "pim", "ah")
 	case 1:
@@ -627,8 +1105,23 @@ func (r grammar) term() string {
 	case 7:
 		return r.pick("", "ip ", "ip6 ") + "proto " + r.list(func() string { return r.pick("6", "17", "58", "132", `\tcp`, `\icmp`, "44") })
 	default:
+		if r.geneve {
+			return r.encapsulation()
+		}
 		return r.arith(2) + " " + r.pick("=", "==", "!=", "<", ">", "<=", ">=") + " " + r.arith(1)
 	}
+}
+
+func (r grammar) orElse(ok bool, a, b string) string {
+	if ok {
+		return a
+	}
+	return b
+}
+
+func (r grammar) encapsulation() string {
+	return r.pick("vlan", "vlan", "vlan 100", "vlan (200)", "vlan 7", "mpls", "mpls 1024", "mpls 100000", "pppoes", "pppoes 39", "pppoed", r.orElse(r.geneve, "geneve", "vlan"), r.orElse(r.geneve, "geneve 10", "mpls")) +
+		r.pick("", " and "+r.term())
 }
 
 func (r grammar) list(value func() string) string {
@@ -671,7 +1164,8 @@ func TestRandomExpressionsAgreeWithTcpdump(t *testing.T) {
 	for _, link := range tcpdumpLinks {
 		t.Run(fmt.Sprint(link), func(t *testing.T) {
 			t.Parallel()
-			g := grammar{rand.New(rand.NewPCG(1, uint64(link)))}
+			frames := relinked(frames, link)
+			g := grammar{rand.New(rand.NewPCG(1, uint64(link))), link, link%2 == 0}
 			for range n {
 				compareWithTcpdump(t, link, g.expr(2), frames)
 			}
@@ -679,33 +1173,33 @@ func TestRandomExpressionsAgreeWithTcpdump(t *testing.T) {
 	}
 }
 
-// TestSharedExpressions runs a list of everyday expressions: each either agrees
-// with tcpdump or is refused as not supported, never silently wrong.
-func TestSharedExpressions(t *testing.T) {
-	needTcpdump(t)
-	list, err := os.ReadFile("../../../shared/filters.txt")
-	if err != nil {
-		t.Skip("no list of expressions beside this repository")
+// FuzzAgainstTcpdump makes an expression of the fuzzer's choices and compares it
+// with tcpdump on frames with every layer.
+func FuzzAgainstTcpdump(f *testing.F) {
+	if _, err := exec.LookPath("tcpdump"); err != nil {
+		f.Skip("tcpdump is not installed")
 	}
-	frames := append(craftedFrames(t), corpusFrames(t)...)
-	covered, refused := 0, 0
-	for expr := range strings.Lines(string(list)) {
-		expr = strings.TrimSpace(expr)
-		if expr == "" || strings.HasPrefix(expr, "#") {
-			continue
-		}
-		if _, err := Parse(expr); err != nil {
-			refused++
-			if !strings.Contains(err.Error(), "not supported yet") {
-				t.Errorf("%q: %v", expr, err)
-			}
-			t.Log(err)
-			continue
-		}
-		covered++
-		for _, link := range tcpdumpLinks {
-			compareWithTcpdump(t, link, expr, frames)
-		}
+	links := []uint16{1, 113, 276, 101, 0, 9, 108, 129, 228, 229}
+	crafted := craftedFrames(f)
+	frames := make(map[uint16][]frame)
+	for _, link := range links {
+		frames[link] = relinked(crafted, link)
 	}
-	t.Logf("%d covered, %d refused", covered, refused)
+	random := rand.New(rand.NewPCG(2, 3))
+	for range 100 {
+		seed := make([]byte, 64)
+		for i := range seed {
+			seed[i] = byte(random.Uint32())
+		}
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		source := choices(data)
+		link := uint16(1)
+		if n := source.IntN(2 * len(links)); n < len(links) {
+			link = links[n]
+		}
+		g := grammar{&source, link, source.IntN(2) == 0}
+		compareWithTcpdump(t, link, g.expr(2), frames[link])
+	})
 }

@@ -27,7 +27,7 @@ type qualifiers struct {
 	known bool
 	proto string // protocol keyword, or empty
 	dir   direction
-	kind  string // host, net, port, portrange, proto, or empty: host
+	kind  string // host, net, port, portrange, proto, protochain, or empty: host
 }
 
 func parse(expr string) (node, error) {
@@ -70,22 +70,11 @@ func (p *parser) unexpected(want string) {
 	switch {
 	case t.kind == tokBad:
 		p.fail(t, t.msg)
-	case t.kind == tokWord && isKeyword(t.word) && !supported(t.text):
-		p.fail(t, "not supported yet")
+	case t.kind == tokWord && refused(t.text) != "":
+		p.fail(t, refused(t.text))
 	default:
 		p.fail(t, "unexpected here, want "+want)
 	}
-}
-
-// supported reports whether a keyword has a meaning in this package.
-func supported(keyword string) bool {
-	switch keyword {
-	case "src", "dst", "ether", "host", "net", "mask", "port", "portrange", "proto",
-		"less", "greater", "len", "and", "or", "!", "inbound", "outbound":
-		return true
-	}
-	_, ok := lookupProtocol(keyword)
-	return ok
 }
 
 // accept takes the next word if it is text.
@@ -280,14 +269,32 @@ func (p *parser) term() operand {
 			x.node = not{x.node}
 		}
 		return x
+	case "ifindex":
+		p.advance()
+		n := p.tok
+		if n.kind != tokNum {
+			p.unexpected("a number")
+			return x
+		}
+		p.advance()
+		x.node = onInterface{t, n.num}
+		return x
+	case "byte":
+		p.advance()
+		x.node = p.byteTest(t)
+		return x
+	case "llc":
+		p.advance()
+		x.node = p.llc(t)
+		return x
+	case "vlan", "mpls", "pppoed", "pppoes", "geneve":
+		p.advance()
+		x.node = p.encapsulation(t)
+		return x
 	}
 
 	q := qualifiers{known: true}
-	if isProtocolKeyword(t.text) {
-		if t.text != "ether" && !supported(t.text) {
-			p.unexpected("")
-			return x
-		}
+	if isProtocolKeyword(t.text) && refused(t.text) == "" {
 		q.proto = t.text
 		p.advance()
 		if p.tok.is("[") {
@@ -296,23 +303,151 @@ func (p *parser) term() operand {
 	}
 	directed := p.direction(&q)
 	switch {
-	case p.tok.is("host"), p.tok.is("net"), p.tok.is("port"), p.tok.is("portrange"), p.tok.is("proto") && !directed:
+	case p.tok.is("host"), p.tok.is("net"), p.tok.is("port"), p.tok.is("portrange"),
+		!directed && (p.tok.is("proto") || p.tok.is("protochain")):
 		q.kind = p.tok.text
 		p.advance()
 	case directed:
-	case q.proto == "":
+	case p.tok.is("broadcast"), p.tok.is("multicast"):
+		x.node = p.broadcast(q.proto)
+		return x
+	case q.proto == "" || refused(p.tok.text) != "":
 		p.unexpected("an expression")
 		return x
 	case q.proto == "ether":
-		p.unexpected("host, src, dst, proto or [ after ether")
+		p.unexpected("host, src, dst, proto, broadcast, multicast or [ after ether")
 		return x
 	default:
-		x.node, _ = lookupProtocol(q.proto)
+		x.node = keyword(t)
 		return x
 	}
 	x.q = q
 	x.node = p.values(q)
 	return x
+}
+
+// keyword returns the meaning of a protocol's keyword alone.
+func keyword(t token) node {
+	if n, ok := lookupOSI(t); ok {
+		return n
+	}
+	n, _ := lookupProtocol(t.text)
+	n.tok = t
+	return n
+}
+
+// broadcast parses broadcast and multicast after a protocol's keyword, or none.
+func (p *parser) broadcast(proto string) node {
+	t := p.tok
+	p.advance()
+	n := broadcast{tok: t, multicast: t.text == "multicast"}
+	switch {
+	case proto == "", proto == "ether":
+	case proto == "ip":
+		n.fam = famIPv4
+	case proto == "ip6" && n.multicast:
+		n.fam = famIPv6
+	default:
+		p.fail(t, proto+" has no "+t.text)
+	}
+	return n
+}
+
+// byteTest parses the older form of ether[index] = value.
+func (p *parser) byteTest(t token) node {
+	index := p.tok
+	if index.kind != tokNum {
+		p.unexpected("a number")
+		return nil
+	}
+	if index.num > maxIndex {
+		p.fail(index, "offset above 524287")
+	}
+	p.advance()
+	op := p.tok
+	cmp, negate, ok := comparison(op)
+	switch {
+	case op.is("&"), op.is("|"):
+		p.fail(op, "not supported after byte: say ether[…] & … != 0")
+		return nil
+	case !ok || !op.is("=") && !op.is("<") && !op.is(">"):
+		p.unexpected("=, < or >")
+		return nil
+	}
+	p.advance()
+	val := p.tok
+	if val.kind != tokNum {
+		p.unexpected("a number")
+		return nil
+	}
+	p.advance()
+	t.text = "ether"
+	return &relation{cmp, negate, &field{t, number{index.num}, 1}, number{val.num}}
+}
+
+// llc parses the frame type that may follow llc.
+func (p *parser) llc(t token) node {
+	n := llc{tok: t}
+	if p.tok.kind == tokName || p.tok.is("rnr") {
+		ok := false
+		if n.val, n.mask, ok = lookupLLC(strings.ToLower(p.tok.text)); !ok {
+			p.fail(p.tok, "unknown LLC frame type")
+		}
+		p.advance()
+	}
+	return n
+}
+
+// encapsulation parses the number that may follow one, also in parentheses.
+func (p *parser) encapsulation(t token) node {
+	n := tagged{tok: t}
+	var limit uint32
+	switch t.text {
+	case "pppoed":
+		return protocol{t, famNone, 0x8863}
+	case "vlan":
+		limit = 1<<12 - 1
+	case "pppoes":
+		limit = 1<<16 - 1
+	case "mpls":
+		limit = 1<<20 - 1
+	case "geneve":
+		limit = 1<<24 - 1
+	}
+	if p.tok.is("(") || p.tok.kind == tokNum {
+		n.hasID = true
+		id := p.parenthesized()
+		if n.id = id.num; n.id > limit {
+			p.fail(id, "above "+strconv.Itoa(int(limit)))
+		}
+	}
+	switch t.text {
+	case "vlan":
+		return vlan{n}
+	case "pppoes":
+		return pppoes{n}
+	case "mpls":
+		return mpls{n}
+	}
+	return geneve{n}
+}
+
+// parenthesized parses a number that may stand in parentheses.
+func (p *parser) parenthesized() token {
+	p.enter()
+	defer p.leave()
+
+	t := p.tok
+	switch {
+	case p.accept("("):
+		t = p.parenthesized()
+		p.expect(")")
+	case t.kind == tokNum:
+		p.advance()
+	default:
+		p.unexpected("a number")
+	}
+	return t
 }
 
 // direction parses src, dst and both of them with and or or.
@@ -408,10 +543,15 @@ func (p *parser) value(q qualifiers) node {
 			hi = lo
 		}
 		return p.namedPorts(t, lo, hi, q)
-	case "proto":
+	case "proto", "protochain":
 		num, ok := ipProtoNumber(t.text)
-		if q.proto == "ether" {
+		switch q.proto {
+		case "ether":
 			num, ok = linkProtoNumber(t.text)
+		case "iso":
+			num, ok = osiProtoNumber(t.text)
+		case "isis", "is-is":
+			ok = false
 		}
 		if !ok {
 			p.fail(t, "unknown protocol name, give its number")
@@ -439,7 +579,7 @@ func (p *parser) numeric(t token, q qualifiers) node {
 			return nil
 		}
 		return p.ports(t, t.num, t.num, transports(q.proto), q)
-	case "proto":
+	case "proto", "protochain":
 		return p.protocol(t, t.num, q)
 	}
 	addr, mask := t.num, uint32(1<<32-1)
@@ -508,7 +648,7 @@ func (p *parser) prefixLen(limit uint32) (uint32, bool) {
 }
 
 func (p *parser) host4(t token, addr, mask uint32, q qualifiers) node {
-	n := &host4{dir: q.dir, addr: addr, mask: mask}
+	n := &host4{tok: t, dir: q.dir, addr: addr, mask: mask}
 	switch q.proto {
 	case "":
 		n.ip, n.arps = true, []uint32{etherARP, etherRARP}
@@ -518,6 +658,9 @@ func (p *parser) host4(t token, addr, mask uint32, q qualifiers) node {
 		n.arps = []uint32{etherARP}
 	case "rarp":
 		n.arps = []uint32{etherRARP}
+	case "decnet":
+		p.fail(t, "not supported: DECnet addresses")
+		return nil
 	default:
 		p.fail(t, q.proto+" cannot qualify an IPv4 address")
 		return nil
@@ -630,24 +773,34 @@ func (p *parser) port(t token, s string) (service, bool) {
 	return service{port: uint16(n), tcp: true, udp: true}, true
 }
 
+// protocol returns the meaning of proto and protochain.
 func (p *parser) protocol(t token, num uint32, q qualifiers) node {
+	fam := famNone
 	switch q.proto {
 	case "":
-		return protocol{famBoth, num}
+		fam = famBoth
 	case "ip":
-		return protocol{famIPv4, num}
+		fam = famIPv4
 	case "ip6":
-		return protocol{famIPv6, num}
-	case "ether":
-		switch num {
-		case sapIPX, etherIPX, etherAppleTalk, etherAARP: // of several encapsulations
-			p.fail(t, "this link protocol is not supported yet")
+		fam = famIPv6
+	case "ether", "iso", "isis", "is-is":
+		if q.kind == "protochain" {
+			p.fail(t, "protochain cannot be qualified by "+q.proto)
 			return nil
 		}
-		return protocol{famNone, num}
+	default:
+		p.fail(t, q.kind+" cannot be qualified by "+q.proto)
+		return nil
 	}
-	p.fail(t, "proto cannot be qualified by "+q.proto)
-	return nil
+	switch {
+	case q.proto == "iso":
+		return osi{tok: t, proto: num}
+	case q.proto == "isis", q.proto == "is-is":
+		return osi{t, osiISIS, []uint32{num}}
+	case q.kind == "protochain":
+		return protochain{t, fam, num}
+	}
+	return protocol{t, fam, num}
 }
 
 // comparison returns the test of a comparison operator.
@@ -794,10 +947,7 @@ func (p *parser) primary() arith {
 		return negation{x}
 	case p.accept("len"):
 		return length{}
-	case t.kind == tokWord && isProtocolKeyword(t.text):
-		if t.text != "ether" && !supported(t.text) {
-			break
-		}
+	case t.kind == tokWord && isProtocolKeyword(t.text) && refused(t.text) == "":
 		p.advance()
 		return p.field(t)
 	}
@@ -808,8 +958,12 @@ func (p *parser) primary() arith {
 // field parses [index] or [index:size] after a protocol's keyword.
 func (p *parser) field(proto token) arith {
 	switch proto.text {
-	case "ah", "esp", "stp", "netbeui":
+	case "ah", "esp", "stp", "netbeui", "ipx", "iso", "aarp":
 		p.fail(proto, "its bytes cannot be used")
+	default:
+		if _, ok := lookupOSI(proto); ok {
+			p.fail(proto, "its bytes cannot be used")
+		}
 	}
 	p.expect("[")
 	at := p.tok

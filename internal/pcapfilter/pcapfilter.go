@@ -1,10 +1,10 @@
 // Package pcapfilter compiles pcap-filter(7) expressions to classic BPF.
 //
-// It agrees with libpcap packet by packet on what it covers: host, net, port,
-// portrange and proto with their directions and protocol qualifiers, Ethernet
-// addresses and types, packet length, arithmetic on packet bytes, inbound and
-// outbound. Anything else of the language is an error that points at the word.
-// Host names are never resolved and no file is read.
+// It agrees with libpcap packet by packet on what it covers, which is the whole
+// language but for what only other link types than finack's have, gateway, and
+// the addresses of DECnet and ARCnet: all that is an error that points at the
+// word. Where libpcap itself errs, the comment at the code says so. Host names
+// are never resolved and no file is read.
 package pcapfilter
 
 import (
@@ -63,33 +63,34 @@ func Parse(expr string) (*Filter, error) {
 // network header is (SKF_NET_OFF). Accepted packets are cut to snaplen bytes;
 // zero means 262144. An Ethernet address matches on Ethernet and loopback only.
 //
+// It selects what the program of ForLink selects in a file of the same frames,
+// also of those whose outer VLAN tag the kernel takes out: they are tagged
+// frames, and only what follows vlan in the expression sees what they carry.
+// (libpcap's live filters see through the first tag.) Two things differ: ether[…]
+// beyond the addresses reads such a frame without its tag, and len on a
+// SOCK_DGRAM socket does not count the link header.
+//
 // Older kernels (6.18 no longer) look for such offsets in a packet's linear part
 // only: headers are nearly always there, payload often is not.
 func (f *Filter) Live(snaplen uint32) ([]bpf.RawInstruction, error) {
 	if snaplen == 0 {
 		snaplen = acceptAll
 	}
-	return compile(f, &layout{kind: linkLive, net: skfNetOff, link: skfLLOff}, snaplen)
+	return compile(f, liveLayout(), snaplen)
 }
 
-// ForLink returns a program for frames of the link type link, a LINKTYPE_
-// value of the pcap format, for the virtual machine of golang.org/x/net/bpf.
-// In that machine len, less and greater see the length of the slice it runs
-// on, which is the captured length and not the length on the wire.
-func (f *Filter) ForLink(link uint16) ([]bpf.Instruction, error) {
+// ForLink returns the program for frames of the link type link, a LINKTYPE_
+// value of the pcap format.
+func (f *Filter) ForLink(link uint16) (*Program, error) {
 	l, ok := layoutOf(link)
 	if !ok {
 		return nil, fmt.Errorf("compile filter: link type %d not supported", link)
 	}
-	raw, err := compile(f, l, acceptAll)
+	code, err := compile(f, l, acceptAll)
 	if err != nil {
 		return nil, err
 	}
-	prog, ok := bpf.Disassemble(raw)
-	if !ok {
-		return nil, fmt.Errorf("compile filter %q: unknown instruction", f.expr)
-	}
-	return prog, nil
+	return &Program{code}, nil
 }
 
 // String returns the expression as it was given to Parse.
@@ -100,7 +101,7 @@ const acceptAll = 262144
 
 // compile generates f's program for one layout.
 func compile(f *Filter, l *layout, accept uint32) ([]bpf.RawInstruction, error) {
-	g := &gen{layout: l, expr: f.expr}
+	g := &gen{layout: *l, expr: f.expr}
 	g.accept, g.reject = g.newLabel(), g.newLabel()
 	if f.root != nil {
 		f.root.gen(g, g.accept, g.reject)
@@ -111,6 +112,7 @@ func compile(f *Filter, l *layout, accept uint32) ([]bpf.RawInstruction, error) 
 	g.emit(opRet, accept)
 	g.bind(g.reject)
 	g.emit(opRet, 0)
+	g.prelude()
 	if g.err != nil {
 		return nil, g.err
 	}

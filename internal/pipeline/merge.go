@@ -64,7 +64,7 @@ func (m *merger) merge(flush bool) {
 func (m *merger) one(packet int32) {
 	m.timers = m.timers[:0]
 	for i := range m.heads {
-		if h := &m.heads[i]; h.packet() == packet && h.next < len(h.groups) && h.groups[h.next].timers {
+		if h := &m.heads[i]; h.next < len(h.groups) && h.groups[h.next].packet == packet && h.groups[h.next].timers {
 			m.timers = append(m.timers, h.take()...)
 		}
 	}

@@ -32,7 +32,7 @@ type Config struct {
 	Tracker  *trace.Config   // nil: its defaults
 	Renderer Renderer        // nil: nothing is rendered
 	Out      io.Writer       // where it goes; should be buffered, see Flush
-	Flush    func() error    // called whenever the source has nothing more at hand; nil: not
+	Flush    func() error    // called whenever the source may have to be waited for; nil: not
 	Writer   *capture.Writer // also writes every frame
 	Count    uint64          // stop after so many frames; 0: do not
 	// Hide are the kinds of event that are not rendered. What nobody needs is
@@ -70,8 +70,10 @@ type run struct {
 	totals  render.Totals
 	copies  copies
 	frame   decode.Frame
-	packet  decode.Packet
 	decoder decode.Decoder
+	packets [trace.Lookahead]decode.Packet  // decoded and not yet observed, where there are no shards
+	list    [trace.Lookahead]*decode.Packet // they
+	n       int
 	events  []trace.Event
 	stop    decode.Timestamp // frames after it are not wanted any more; 0: all are
 	err     error            // of the output: what comes is still counted
@@ -89,6 +91,9 @@ func Run(ctx context.Context, cfg Config) (render.Totals, error) {
 		r.shards = newShards(&r.Config, cfg.Shards)
 	} else {
 		r.tracker = trace.New(r.trackerConfig())
+		for i := range r.packets {
+			r.list[i] = &r.packets[i]
+		}
 	}
 	interrupted := context.AfterFunc(ctx, func() {
 		if r.Live {
@@ -130,14 +135,20 @@ func (cfg *Config) trackerConfig() *trace.Config {
 // loop takes frame after frame.
 func (r *run) loop(ctx context.Context) error {
 	buffered, _ := r.Source.(interface{ Buffered() bool })
+	waits, ok := r.Source.(interface{ Waits() bool })
+	never := ok && !waits.Waits()
+	read := r.Source.ReadFrame
+	if lending, ok := r.Source.(interface{ NextFrame(*decode.Frame) error }); ok {
+		read = lending.NextFrame // no frame is needed when the next one is read
+	}
 	for r.Count == 0 || r.totals.Frames < r.Count {
-		if buffered == nil || !buffered.Buffered() {
+		if !never && (buffered == nil || !buffered.Buffered()) {
 			if err := r.idle(); err != nil {
 				return err
 			}
 			r.arm(ctx)
 		}
-		err := r.Source.ReadFrame(&r.frame)
+		err := read(&r.frame)
 		switch {
 		case err == nil:
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -191,20 +202,35 @@ func (r *run) arm(ctx context.Context) {
 	}
 }
 
-// one takes one frame along the whole way, or hands its packet to the shards.
+// one takes one frame along the way, up to the shards, or to where some packets
+// wait for each other. None waits while the source has nothing at hand.
 func (r *run) one() error {
-	p := &r.packet
 	if r.shards != nil {
-		p = r.shards.next()
-	}
-	switch {
-	case !r.take(p):
+		if p := r.shards.next(); r.take(p) {
+			return r.shards.take(p)
+		}
 		return nil
-	case r.shards != nil:
-		return r.shards.take(p)
 	}
-	r.events = r.tracker.Observe(p, r.events[:0])
-	return r.sink.emit(r.events, r.tracker)
+	if r.take(&r.packets[r.n]) {
+		if r.n++; r.n == len(r.packets) {
+			return r.observe()
+		}
+	}
+	return nil
+}
+
+// observe takes the packets that wait along the rest of the way.
+func (r *run) observe() error {
+	var err error
+	r.tracker.Expect(r.list[:r.n])
+	for i := range r.packets[:r.n] {
+		r.events = r.tracker.Observe(&r.packets[i], r.events[:0])
+		if eerr := r.sink.emit(r.events, r.tracker); err == nil {
+			err = eerr
+		}
+	}
+	r.n = 0
+	return err
 }
 
 // take writes and decodes the frame at hand, and reports whether p is a packet
@@ -244,7 +270,11 @@ func (r *run) idle() error {
 	if r.shards != nil {
 		return r.shards.send(true)
 	}
-	return r.sink.flush()
+	err := r.observe()
+	if ferr := r.sink.flush(); err == nil {
+		err = ferr
+	}
+	return err
 }
 
 // stopWriting gives the copy of the frames up. Tracing goes on; the error is
@@ -260,6 +290,7 @@ func (r *run) finish() error {
 	if r.shards != nil {
 		err = r.shards.finish(&r.totals)
 	} else {
+		err = r.observe()
 		for c := range r.tracker.Conns() {
 			r.events = append(r.events[:0], trace.Event{Kind: trace.ConnReleased, Conn: c.ID, Verdict: c})
 			if werr := r.sink.emit(r.events, r.tracker); err == nil {

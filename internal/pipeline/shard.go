@@ -175,6 +175,7 @@ type shard struct {
 	in      chan *batch
 	out     chan *told
 	spare   chan *told
+	list    []*decode.Packet // its packets of the batch
 	now     decode.Timestamp // of the whole capture; never steps back
 	opened  uint64           // connections and flows so far
 	sink    sink             // where only the summary is wanted, each shard adds up its own
@@ -242,6 +243,13 @@ func (sh *shard) begin() *told {
 // fire at the packet at which a lone tracker's would.
 func (sh *shard) observe(b *batch, t *told) {
 	due, armed := sh.tracker.Next()
+	list := sh.list[:0]
+	for i := range b.packets[:b.n] {
+		if b.owner[i] == sh.number {
+			list = append(list, &b.packets[i])
+		}
+	}
+	sh.list = list
 	for i := range b.packets[:b.n] {
 		p := &b.packets[i]
 		sh.now = max(sh.now, p.Time)
@@ -255,6 +263,10 @@ func (sh *shard) observe(b *batch, t *told) {
 		if !own {
 			continue
 		}
+		if (len(sh.list)-len(list))%trace.Lookahead == 0 {
+			sh.tracker.Expect(list)
+		}
+		list = list[1:]
 		from := len(t.events)
 		t.events = sh.tracker.Observe(p, t.events)
 		sh.add(t, group{int32(i), false, int32(from), int32(len(t.events))})

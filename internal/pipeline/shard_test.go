@@ -89,34 +89,40 @@ func TestShardsChangeNothingOfRealCaptures(t *testing.T) {
 // that stand still, jump and step back, and ICMP errors that quote some of them.
 func TestShardsChangeNothingOfRandomTraffic(t *testing.T) {
 	for seed := range uint64(20) {
-		rnd := rand.New(rand.NewPCG(seed, 1))
-		var list []decode.Frame
-		var waiting [][]decode.Frame
-		for port := range uint16(300) {
-			waiting = append(waiting, conversation(2000+port%250)) // some ports are used again
-		}
-		now := decode.Timestamp(1_700_000_000e9)
-		for len(waiting) > 0 {
-			i := rnd.IntN(min(len(waiting), 40))
-			f := waiting[i][0]
-			if waiting[i] = waiting[i][1:]; len(waiting[i]) == 0 {
-				waiting = append(waiting[:i], waiting[i+1:]...)
-			}
-			switch rnd.IntN(200) {
-			case 0:
-				now += 61e9
-			case 1:
-				now -= 1e9
-			case 2, 3, 4, 5:
-				list = append(list, refused(now, &f))
-			default:
-				now += decode.Timestamp(rnd.IntN(3)) * 1e6
-			}
-			f.Time = now
-			list = append(list, f)
-		}
+		list := randomTraffic(seed)
 		same(t, func() capture.Source { return &frames{list: list, err: io.EOF} })
 	}
+}
+
+// randomTraffic returns frames.
+func randomTraffic(seed uint64) []decode.Frame {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	var list []decode.Frame
+	var waiting [][]decode.Frame
+	for port := range uint16(300) {
+		waiting = append(waiting, conversation(2000+port%250)) // some ports are used again
+	}
+	now := decode.Timestamp(1_700_000_000e9)
+	for len(waiting) > 0 {
+		i := rnd.IntN(min(len(waiting), 40))
+		f := waiting[i][0]
+		if waiting[i] = waiting[i][1:]; len(waiting[i]) == 0 {
+			waiting = append(waiting[:i], waiting[i+1:]...)
+		}
+		switch rnd.IntN(200) {
+		case 0:
+			now += 61e9
+		case 1:
+			now -= 1e9
+		case 2, 3, 4, 5:
+			list = append(list, refused(now, &f))
+		default:
+			now += decode.Timestamp(rnd.IntN(3)) * 1e6
+		}
+		f.Time = now
+		list = append(list, f)
+	}
+	return list
 }
 
 // refused returns an ICMP error, sent by a router, that quotes a frame.

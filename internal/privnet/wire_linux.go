@@ -16,7 +16,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"finack/decode"
@@ -39,7 +38,7 @@ type forwarder struct {
 // rule is a Rule ready for use.
 type rule struct {
 	Rule
-	filter *bpf.VM
+	filter *pcapfilter.Program
 	random *rand.Rand
 	stats  RuleStats
 	lifted bool
@@ -102,11 +101,7 @@ func (w *Wire) compile(rules []Rule) error {
 		if err != nil {
 			return fmt.Errorf("rule %d: %w", i, err)
 		}
-		vm, err := bpf.NewVM(prog)
-		if err != nil {
-			return fmt.Errorf("rule %d: %w", i, err)
-		}
-		w.rules = append(w.rules, rule{Rule: r, filter: vm, random: rand.New(rand.NewPCG(r.Seed, 0))})
+		w.rules = append(w.rules, rule{Rule: r, filter: prog, random: rand.New(rand.NewPCG(r.Seed, 0))})
 	}
 	return nil
 }
@@ -417,7 +412,7 @@ func (w *Wire) judge(from Side, frame []byte) (f fate) {
 		if r.lifted || r.From != 0 && r.From != from {
 			continue
 		}
-		if n, err := r.filter.Run(frame); n == 0 || err != nil {
+		if !r.filter.Match(frame, len(frame)) {
 			continue
 		}
 		r.stats.Matched++

@@ -1,5 +1,0 @@
-package trace
-
-const DefaultMaxConns = 1 << 20
-
-func (t *Tracker) Recycle(c *Conn) {}
