@@ -28,6 +28,7 @@ type output struct {
 	write                                string
 	count                                uint64
 	udpTimeout                           time.Duration
+	maxConns                             int
 	choice                               choice
 
 	// interfaceName names an interface by its index; nil where frames have none.
@@ -45,6 +46,7 @@ func (o *output) flags(cmd *cobra.Command) {
 	f.StringVarP(&o.write, "write", "w", "", "also write the frames to `FILE` (pcapng, or pcap by its name; - for stdout)")
 	f.Uint64VarP(&o.count, "count", "c", 0, "stop after `N` frames")
 	f.DurationVar(&o.udpTimeout, "udp-timeout", defaultUDPTimeout, "silence that ends a UDP or ICMP echo flow")
+	f.IntVar(&o.maxConns, "max-conns", trace.DefaultMaxConns, "follow at most `N` connections at a time: a bound of the memory,\nabout 256 bytes for each that is open")
 	f.BoolP("no-names", "n", true, "names are never resolved; accepted for tcpdump's sake")
 }
 
@@ -101,10 +103,13 @@ func interfaceNames() func(uint32) string {
 
 // prepare fills in the part of a pipeline that the flags decide; done ends it.
 func (o *output) prepare(s std, snaplen uint32) (cfg pipeline.Config, done func() error, err error) {
+	if o.maxConns < 1 {
+		return cfg, nil, usagef("--max-conns %d: must be at least 1", o.maxConns)
+	}
 	w := bufio.NewWriterSize(s.out, 64<<10)
 	cfg = pipeline.Config{
 		Out: w, Flush: w.Flush, Count: o.count,
-		Tracker: &trace.Config{All: o.all, UDPTimeout: o.udpTimeout},
+		Tracker: &trace.Config{All: o.all, UDPTimeout: o.udpTimeout, MaxConns: o.maxConns},
 		Warn:    func(err error) { fmt.Fprintf(s.err, "finack: %v\n", err) },
 	}
 	if cfg.Renderer, err = o.renderer(s.out); err != nil {

@@ -82,6 +82,12 @@ func (s Spec) withDefaults() (Spec, error) {
 	return s, nil
 }
 
+// Check says what is wrong with a Spec, if anything.
+func (s Spec) Check() error {
+	_, err := s.withDefaults()
+	return err
+}
+
 // Truth is what a capture contains.
 type Truth struct {
 	Packets     uint64
