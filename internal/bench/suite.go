@@ -254,7 +254,11 @@ func (s *suite) measure(ctx context.Context, rows []*row) error {
 // make generates a capture, in another process so that its memory is not taken
 // for that of what is measured (see usage.rss).
 func (s *suite) make(ctx context.Context, spec Spec) (file string, packets uint64, err error) {
-	file = filepath.Join(s.Dir, fmt.Sprintf("%s-%d-%d.pcap", spec.Kind, spec.Conns, spec.Concurrency))
+	name := string(spec.Kind)
+	if spec.Kind == Open {
+		name += "-" + strconv.Itoa(spec.Concurrency)
+	}
+	file = filepath.Join(s.Dir, name+".pcap")
 	s.progress("making %s", file)
 	cmd := exec.CommandContext(ctx, s.Finack, "bench", "generate", string(spec.Kind), file,
 		"--conns", strconv.Itoa(spec.Conns), "--concurrency", strconv.Itoa(spec.Concurrency), "--segments", strconv.Itoa(spec.Segments))

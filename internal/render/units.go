@@ -75,15 +75,47 @@ func appendSeconds(dst []byte, d time.Duration) []byte {
 	if d < 0 {
 		dst, d = append(dst, '-'), -d
 	}
-	dst = strconv.AppendInt(dst, int64(d/time.Second), 10)
-	frac := int64(d % time.Second)
-	if frac == 0 {
+	return appendFraction(appendInt(dst, int64(d/time.Second)), int(d%time.Second))
+}
+
+// appendFraction appends nanoseconds as a decimal fraction without the zeros
+// that would end it: ".021"; nothing for none.
+func appendFraction(dst []byte, nsec int) []byte {
+	if nsec == 0 {
 		return dst
 	}
 	at := len(dst)
-	dst = append(dst, '.')
-	dst = appendPadded(dst, frac, 9)
+	dst = append(dst, '.', byte('0'+nsec/1e8))
+	nsec %= 1e8
+	dst = appendTwo(dst, nsec/1e6)
+	dst = appendTwo(dst, nsec/1e4%100)
+	dst = appendTwo(dst, nsec/100%100)
+	dst = appendTwo(dst, nsec%100)
 	return trimZeros(dst, at)
+}
+
+// pairs are the numbers from 00 to 99.
+const pairs = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
+
+// appendTwo appends the two digits of v, which is from 0 to 99.
+func appendTwo(dst []byte, v int) []byte {
+	return append(dst, pairs[2*v], pairs[2*v+1])
+}
+
+// appendUint appends a number, of which most have one digit.
+func appendUint(dst []byte, n uint64) []byte {
+	if n < 10 {
+		return append(dst, byte('0'+n))
+	}
+	return strconv.AppendUint(dst, n, 10)
+}
+
+// appendInt appends a number.
+func appendInt(dst []byte, n int64) []byte {
+	if 0 <= n && n < 10 {
+		return append(dst, byte('0'+n))
+	}
+	return strconv.AppendInt(dst, n, 10)
 }
 
 // appendSince appends the time since a connection's start, in seconds with
