@@ -113,11 +113,11 @@ func plans() []plan {
 		{from: client, flags: ack},
 	}
 	return []plan{
-		{weight: 270, handshake: threeWay, teardown: trace.ThreeStep, by: byClient, steps: join(opening(), threeStep(client))},
+		{weight: 190, handshake: threeWay, teardown: trace.ThreeStep, by: byClient, steps: join(opening(), threeStep(client))},
 		{weight: 160, handshake: threeWay, teardown: trace.ThreeStep, by: byServer, steps: join(opening(), threeStep(server))},
 		{weight: 200, handshake: threeWay, teardown: trace.FourStep, by: byClient, steps: join(opening(), fourStep(client))},
 		{weight: 130, handshake: threeWay, teardown: trace.FourStep, by: byServer, steps: join(opening(), fourStep(server))},
-		{weight: 60, handshake: threeWay, teardown: trace.ThreeStep, by: byClient, steps: join(opening(), exchange, threeStep(client))},
+		{weight: 140, handshake: threeWay, teardown: trace.ThreeStep, by: byClient, steps: join(opening(), exchange, threeStep(client))},
 		{weight: 15, handshake: threeWay, teardown: trace.SimultaneousClose, by: byBoth, steps: join(opening(), []step{
 			{from: client, flags: fin, wait: pause},
 			{from: server, flags: fin, crossed: true},

@@ -2,6 +2,7 @@ package render
 
 import (
 	"math"
+	"strconv"
 	"testing"
 	"time"
 
@@ -47,6 +48,18 @@ func TestSeconds(t *testing.T) {
 	} {
 		if got := string(appendSeconds(nil, tt.d)); got != tt.want {
 			t.Errorf("%d ns: %s, want %s", int64(tt.d), got, tt.want)
+		}
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	numbers := []int64{math.MinInt64, -10, -1, math.MaxInt64}
+	for n := range int64(12_000) {
+		numbers = append(numbers, n)
+	}
+	for _, n := range numbers {
+		if got, want := string(appendInt(nil, n)), strconv.FormatInt(n, 10); got != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }

@@ -85,12 +85,11 @@ func appendFraction(dst []byte, nsec int) []byte {
 		return dst
 	}
 	at := len(dst)
-	dst = append(dst, '.', byte('0'+nsec/1e8))
-	nsec %= 1e8
-	dst = appendTwo(dst, nsec/1e6)
-	dst = appendTwo(dst, nsec/1e4%100)
-	dst = appendTwo(dst, nsec/100%100)
-	dst = appendTwo(dst, nsec%100)
+	a, b, c, d := 2*(nsec/1e6%100), 2*(nsec/1e4%100), 2*(nsec/100%100), 2*(nsec%100)
+	dst = append(
+		dst, '.', byte('0'+nsec/1e8),
+		pairs[a], pairs[a+1], pairs[b], pairs[b+1], pairs[c], pairs[c+1], pairs[d], pairs[d+1],
+	)
 	return trimZeros(dst, at)
 }
 
@@ -102,20 +101,28 @@ func appendTwo(dst []byte, v int) []byte {
 	return append(dst, pairs[2*v], pairs[2*v+1])
 }
 
-// appendUint appends a number, of which most have one digit.
+// appendUint appends a number. Most have few digits.
 func appendUint(dst []byte, n uint64) []byte {
-	if n < 10 {
+	switch {
+	case n < 10:
 		return append(dst, byte('0'+n))
+	case n < 100:
+		return appendTwo(dst, int(n))
+	case n < 1000:
+		return appendTwo(append(dst, byte('0'+n/100)), int(n%100))
+	case n < 10_000:
+		return appendTwo(appendTwo(dst, int(n/100)), int(n%100))
+	default:
+		return strconv.AppendUint(dst, n, 10)
 	}
-	return strconv.AppendUint(dst, n, 10)
 }
 
 // appendInt appends a number.
 func appendInt(dst []byte, n int64) []byte {
-	if 0 <= n && n < 10 {
-		return append(dst, byte('0'+n))
+	if n < 0 {
+		return strconv.AppendInt(dst, n, 10)
 	}
-	return strconv.AppendInt(dst, n, 10)
+	return appendUint(dst, uint64(n))
 }
 
 // appendSince appends the time since a connection's start, in seconds with
