@@ -178,6 +178,8 @@ func clockless(f *file) bool {
 		return true
 	case "internal/byhand": // but for what is live
 		return !strings.HasPrefix(f.name, "host") && !strings.HasPrefix(f.name, "conn")
+	case "internal/bench": // but for what measures
+		return !strings.HasPrefix(f.name, "measure") && !strings.HasPrefix(f.name, "live")
 	case "capture": // its file readers and writers; what is live has deadlines
 		return strings.HasPrefix(f.name, "file") || strings.HasPrefix(f.name, "pcap") || strings.HasPrefix(f.name, "writer")
 	}

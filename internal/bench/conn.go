@@ -57,7 +57,7 @@ func (g *generator) begin(c *conn, n int, p *plan) {
 		c.size = [2]uint16{uint16(30 + r>>45&31), uint16(60 + r>>53&127)}
 	}
 	if p.full {
-		c.size = [2]uint16{300, mss - tsOption}
+		c.size = [2]uint16{300, uint16(c.mss()) - tsOption}
 	}
 	r = g.rand()
 	c.next = [2]uint32{uint32(r), uint32(r >> 32)}
@@ -89,8 +89,16 @@ func (c *conn) addr(b []byte, side int) []byte {
 	}
 }
 
+// mss is the maximum segment size on Ethernet (RFC 6691).
+func (c *conn) mss() uint32 {
+	if c.v6 {
+		return maxMSS - 20
+	}
+	return maxMSS
+}
+
 const (
-	mss      = 1460
+	maxMSS   = 1460
 	tsOption = 12 // bytes of a timestamps option and its padding
 	synOpts  = 20
 )
@@ -165,10 +173,10 @@ func (g *generator) send(c *conn, s *step, now int64) {
 		}
 		c.echo[me] = val
 		if opts == synOpts {
-			be.PutUint32(o, 0x0204<<16|mss)
+			be.PutUint32(o, 0x0204<<16|c.mss())
 			be.PutUint32(o[4:], 0x0402<<16|0x080a) // SACK permitted, timestamps
 			be.PutUint32(o[16:], 0x01030307)       // window scale 7
-			sum += 0x0204 + mss + 0x0402 + 0x0103 + 0x0307
+			sum += 0x0204 + c.mss() + 0x0402 + 0x0103 + 0x0307
 			o = o[8:]
 			sum += 0x080a
 		} else {

@@ -8,8 +8,8 @@ type generator struct {
 	out        file
 	truth      Truth
 	random     uint64
-	payload    [mss + 1]byte
-	payloadSum [mss + 1]uint32 // of the payload's first n bytes
+	payload    [maxMSS + 1]byte
+	payloadSum [maxMSS + 1]uint32 // of the payload's first n bytes
 	conns      []conn
 	queue      queue
 	life       int // ns between an answer and the close, on average

@@ -57,9 +57,9 @@ func cores() []int {
 			list = append(list, n)
 		}
 	}
-	for n := len(list); n < 1; n++ { // not Linux
-		for i := range runtime.NumCPU() {
-			list = append(list, i)
+	if list == nil { // not Linux
+		for n := range runtime.NumCPU() {
+			list = append(list, n)
 		}
 	}
 	return list

@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -33,7 +35,7 @@ func comparison(title string, packets uint64, rows []*row) Table {
 	for _, r := range rows {
 		cells := []string{r.name, strconv.Itoa(r.n)}
 		switch {
-		case r.err == errNotInstalled:
+		case errors.Is(r.err, errNotInstalled):
 			cells = append(cells, "not installed", "", "", "")
 		case r.err != nil:
 			cells = append(cells, "failed: "+r.err.Error(), "", "", "")
@@ -104,7 +106,11 @@ func (t *Table) append(dst []byte, markdown bool) []byte {
 	if markdown {
 		for i, w := range width {
 			dst = append(append(dst, "|-"...), strings.Repeat("-", w)...)
-			dst = append(dst, map[bool]byte{true: '-', false: ':'}[i == 0])
+			if i == 0 {
+				dst = append(dst, '-')
+			} else {
+				dst = append(dst, ':') // to the right
+			}
 		}
 		dst = append(dst, "|\n"...)
 	}
@@ -139,7 +145,7 @@ func (t *Table) line(dst []byte, cells []string, width []int, markdown bool) []b
 	if markdown {
 		return append(dst, "|\n"...)
 	}
-	return append([]byte(strings.TrimRight(string(dst), " ")), '\n')
+	return append(bytes.TrimRight(dst, " "), '\n')
 }
 
 // Append appends what a capture contains: "9806 packets, 992 TCP connections,

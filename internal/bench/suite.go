@@ -212,6 +212,9 @@ func (s *suite) level(ctx context.Context, name string, spec Spec, bound int, fi
 		return nil, err
 	}
 	dump, own := rows[0], rows[1]
+	if dump.err != nil && !errors.Is(dump.err, errNotInstalled) {
+		s.report.Notes = append(s.report.Notes, fmt.Sprintf("%s, %s open: failed: %v", dump.name, name, dump.err))
+	}
 	per := own.cpu / time.Duration(packets)
 	if *first == 0 {
 		*first = per
