@@ -29,6 +29,7 @@ type output struct {
 	count                                uint64
 	udpTimeout                           time.Duration
 	lifecycle                            bool
+	maxConns                             int
 	choice                               choice
 
 	// interfaceName names an interface by its index; nil where frames have none.
@@ -47,6 +48,7 @@ func (o *output) flags(cmd *cobra.Command) {
 	f.Uint64VarP(&o.count, "count", "c", 0, "stop after `N` frames")
 	f.DurationVar(&o.udpTimeout, "udp-timeout", defaultUDPTimeout, "silence that ends a UDP or ICMP echo flow")
 	f.BoolVar(&o.lifecycle, "lifecycle", false, "take only what births and deaths need: segments with SYN, FIN or RST, or without payload")
+	f.IntVar(&o.maxConns, "max-conns", trace.DefaultMaxConns, "follow at most `N` connections at a time: a bound of the memory,\nabout 256 bytes for each that is open")
 	f.BoolP("no-names", "n", true, "names are never resolved; accepted for tcpdump's sake")
 }
 
@@ -103,10 +105,13 @@ func interfaceNames() func(uint32) string {
 
 // prepare fills in the part of a pipeline that the flags decide; done ends it.
 func (o *output) prepare(s std, snaplen uint32) (cfg pipeline.Config, done func() error, err error) {
+	if o.maxConns < 1 {
+		return cfg, nil, usagef("--max-conns %d: must be at least 1", o.maxConns)
+	}
 	w := bufio.NewWriterSize(s.out, 64<<10)
 	cfg = pipeline.Config{
 		Out: w, Flush: w.Flush, Count: o.count,
-		Tracker: &trace.Config{All: o.all, UDPTimeout: o.udpTimeout, Lifecycle: o.lifecycle},
+		Tracker: &trace.Config{All: o.all, UDPTimeout: o.udpTimeout, MaxConns: o.maxConns, Lifecycle: o.lifecycle},
 		Warn:    func(err error) { fmt.Fprintf(s.err, "finack: %v\n", err) },
 	}
 	if cfg.Renderer, err = o.renderer(s.out); err != nil {

@@ -28,6 +28,6 @@ file or interface, 3 not permitted, 4 damaged input, 5 packets lost under
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newDemo(s), newWatch(s), newRead(s), newFilter(s), newCheck(s), newEcho(s), newSocket(s), newLab(s), newSchema(s), newBench(s), newHelpWhere())
+	root.AddCommand(newDemo(s), newWatch(s), newRead(s), newFilter(s), newCheck(s), newEcho(s), newSocket(s), newLab(s), newBench(s), newSchema(s), newHelpWhere())
 	return root
 }

@@ -16,8 +16,6 @@ var arrows = map[string][]string{
 	"tracetest":           {"capture", "decode", "raw", "trace", "internal/fixture", "internal/pipeline", "internal/privnet", "internal/render"}, // raw: marks how far a capture has come
 	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/byhand", "internal/craft", "internal/echo", "internal/fixture", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render", "internal/sockview"},
 	"internal/fixture":    {"capture", "decode", "trace", "internal/craft", "internal/notation"},
-	"internal/bench":      {"decode", "trace"}, // makes captures and knows their verdicts
-	"internal/where":      {"decode", "trace"}, // predicates on accounts, as pcapfilter's are on packets
 	"internal/pipeline":   {"capture", "decode", "trace", "internal/render"},
 	"internal/render":     {"decode", "trace"},
 	"internal/privnet":    {"capture", "decode", "internal/pcapfilter"},
@@ -26,7 +24,9 @@ var arrows = map[string][]string{
 	"decode":              {},
 	"raw":                 {},
 	"internal/pcapfilter": {},
-	"internal/echo":       {"trace"}, // its Distribution
+	"internal/where":      {"decode", "trace"}, // predicates on accounts, as pcapfilter's are on packets
+	"internal/echo":       {"trace"},           // its Distribution
+	"internal/bench":      {"decode", "trace"}, // the words for what its captures contain
 	"internal/craft":      {"decode"},
 	"internal/notation":   {"decode", "internal/craft"},
 	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"},                               // trace: the states' names
@@ -178,6 +178,8 @@ func clockless(f *file) bool {
 		return true
 	case "internal/byhand": // but for what is live
 		return !strings.HasPrefix(f.name, "host") && !strings.HasPrefix(f.name, "conn")
+	case "internal/bench": // but for what measures
+		return !strings.HasPrefix(f.name, "measure") && !strings.HasPrefix(f.name, "live")
 	case "capture": // its file readers and writers; what is live has deadlines
 		return strings.HasPrefix(f.name, "file") || strings.HasPrefix(f.name, "pcap") || strings.HasPrefix(f.name, "writer")
 	}

@@ -48,7 +48,7 @@ type shards struct {
 type batch struct {
 	n       int
 	readers atomic.Int32 // shards that have not read it, where there is no merger
-	flush   bool // the source has nothing more at hand
+	flush   bool         // the source has nothing more at hand
 	owner   [batchSize]uint8
 	packets [batchSize]decode.Packet // without Payload
 }

@@ -385,25 +385,6 @@ func TestRenderAllocatesNothing(t *testing.T) {
 	}
 }
 
-func BenchmarkText(b *testing.B) { benchmark(b, &Text{}) }
-func BenchmarkJSON(b *testing.B) { benchmark(b, &JSON{}) }
-
-func benchmark(b *testing.B, r interface {
-	AppendEvent([]byte, *trace.Event) []byte
-},
-) {
-	events, _ := story(b)
-	buf := make([]byte, 0, 4096)
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		buf = r.AppendEvent(buf[:0], &events[i])
-		if i++; i == len(events) {
-			i = 0
-		}
-	}
-}
-
 // manyConns is the end of a run of 59 connections: a server that closes after
 // 5 seconds without data, clients that give up after 90, some resets.
 func manyConns() *Totals {

@@ -171,9 +171,9 @@ func (t *Text) number(dst []byte, n, base uint32) []byte {
 // is negative for what lies before the base.
 func appendNumber(dst []byte, n, base uint32, absolute bool) []byte {
 	if absolute {
-		return strconv.AppendUint(dst, uint64(n), 10)
+		return appendUint(dst, uint64(n))
 	}
-	return strconv.AppendInt(dst, int64(int32(n-base)), 10)
+	return appendInt(dst, int64(int32(n-base)))
 }
 
 // transition appends what the segments' lines do not show: timers and revisions.

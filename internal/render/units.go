@@ -75,15 +75,54 @@ func appendSeconds(dst []byte, d time.Duration) []byte {
 	if d < 0 {
 		dst, d = append(dst, '-'), -d
 	}
-	dst = strconv.AppendInt(dst, int64(d/time.Second), 10)
-	frac := int64(d % time.Second)
-	if frac == 0 {
+	return appendFraction(appendInt(dst, int64(d/time.Second)), int(d%time.Second))
+}
+
+// appendFraction appends nanoseconds as a decimal fraction without the zeros
+// that would end it: ".021"; nothing for none.
+func appendFraction(dst []byte, nsec int) []byte {
+	if nsec == 0 {
 		return dst
 	}
 	at := len(dst)
-	dst = append(dst, '.')
-	dst = appendPadded(dst, frac, 9)
+	a, b, c, d := 2*(nsec/1e6%100), 2*(nsec/1e4%100), 2*(nsec/100%100), 2*(nsec%100)
+	dst = append(
+		dst, '.', byte('0'+nsec/1e8),
+		pairs[a], pairs[a+1], pairs[b], pairs[b+1], pairs[c], pairs[c+1], pairs[d], pairs[d+1],
+	)
 	return trimZeros(dst, at)
+}
+
+// pairs are the numbers from 00 to 99.
+const pairs = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
+
+// appendTwo appends the two digits of v, which is from 0 to 99.
+func appendTwo(dst []byte, v int) []byte {
+	return append(dst, pairs[2*v], pairs[2*v+1])
+}
+
+// appendUint appends a number. Most have few digits.
+func appendUint(dst []byte, n uint64) []byte {
+	switch {
+	case n < 10:
+		return append(dst, byte('0'+n))
+	case n < 100:
+		return appendTwo(dst, int(n))
+	case n < 1000:
+		return appendTwo(append(dst, byte('0'+n/100)), int(n%100))
+	case n < 10_000:
+		return appendTwo(appendTwo(dst, int(n/100)), int(n%100))
+	default:
+		return strconv.AppendUint(dst, n, 10)
+	}
+}
+
+// appendInt appends a number.
+func appendInt(dst []byte, n int64) []byte {
+	if n < 0 {
+		return strconv.AppendInt(dst, n, 10)
+	}
+	return appendUint(dst, uint64(n))
 }
 
 // appendSince appends the time since a connection's start, in seconds with
