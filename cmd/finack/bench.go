@@ -36,7 +36,7 @@ BENCHMARKS.md, which says what they mean. It takes some minutes, 2 GB below
 	f.IntVar(&b.rounds, "rounds", 5, "run each program `N` times, the slow ones once")
 	f.BoolVar(&b.quick, "quick", false, "small captures and one round: to see that it works")
 	f.BoolVar(&b.peers, "peers", true, "run other programs than finack and tcpdump, too")
-	cmd.AddCommand(newBenchGenerate())
+	cmd.AddCommand(newBenchGenerate(), newBenchLive(s))
 	return cmd
 }
 

@@ -16,7 +16,7 @@ var arrows = map[string][]string{
 	"tracetest":           {"capture", "decode", "raw", "trace", "internal/fixture", "internal/pipeline", "internal/privnet", "internal/render"}, // raw: marks how far a capture has come
 	"internal/lab":        {"capture", "decode", "raw", "trace", "internal/byhand", "internal/craft", "internal/echo", "internal/fixture", "internal/kernel", "internal/pipeline", "internal/privnet", "internal/render", "internal/sockview"},
 	"internal/fixture":    {"capture", "decode", "trace", "internal/craft", "internal/notation"},
-	"internal/bench":      {"decode", "trace"}, // makes captures and knows their verdicts
+	"internal/bench":      {"decode", "trace", "internal/craft", "internal/privnet"}, // makes captures and knows their verdicts; measures live ones in a private network
 	"internal/where":      {"decode", "trace"}, // predicates on accounts, as pcapfilter's are on packets
 	"internal/pipeline":   {"capture", "decode", "trace", "internal/render"},
 	"internal/render":     {"decode", "trace"},
