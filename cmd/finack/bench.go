@@ -61,7 +61,7 @@ the times are too long: compare ratios, and run more rounds.`,
 	f.BoolVar(&cfg.Quick, "quick", false, "small captures and one round: whether it works, not how fast")
 	f.BoolVar(&cfg.Peers, "peers", true, "also run argus, tcptrace and tshark, which take long")
 	f.BoolVar(&markdown, "markdown", false, "print the tables as in BENCHMARKS.md")
-	cmd.AddCommand(newBenchGenerate(s))
+	cmd.AddCommand(newBenchGenerate(s), newBenchLive(s))
 	return cmd
 }
 

@@ -24,9 +24,9 @@ var arrows = map[string][]string{
 	"decode":              {},
 	"raw":                 {},
 	"internal/pcapfilter": {},
-	"internal/where":      {"decode", "trace"}, // predicates on accounts, as pcapfilter's are on packets
-	"internal/echo":       {"trace"},           // its Distribution
-	"internal/bench":      {"decode", "trace"}, // the words for what its captures contain
+	"internal/where":      {"decode", "trace"},                                       // predicates on accounts, as pcapfilter's are on packets
+	"internal/echo":       {"trace"},                                                 // its Distribution
+	"internal/bench":      {"decode", "trace", "internal/craft", "internal/privnet"}, // the words for what its captures contain; live ones in a private network
 	"internal/craft":      {"decode"},
 	"internal/notation":   {"decode", "internal/craft"},
 	"internal/byhand":     {"decode", "raw", "trace", "internal/craft"},                               // trace: the states' names

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// machine says in one line what is measured on.
-func machine() string {
+// Machine says in one line what is measured on.
+func Machine() string {
 	model := field("/proc/cpuinfo", "model name")
 	if model == "" {
 		model = runtime.GOARCH

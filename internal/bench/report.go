@@ -82,7 +82,9 @@ func (r *Report) append(dst []byte, markdown bool) []byte {
 		item, heading = "- ", "### "
 	}
 	for _, line := range append(append([]string{r.Machine}, r.Programs...), r.Notes...) {
-		dst = append(append(append(dst, item...), line...), '\n')
+		if line != "" {
+			dst = append(append(append(dst, item...), line...), '\n')
+		}
 	}
 	for i := range r.Tables {
 		t := &r.Tables[i]

@@ -62,7 +62,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 // describe notes what is compared and where.
 func (s *suite) describe(ctx context.Context) {
 	r := &s.report
-	r.Machine = machine()
+	r.Machine = Machine()
 	r.Programs = []string{own()}
 	ask := [][]string{{"tcpdump", "--version"}}
 	if s.Peers {
