@@ -111,7 +111,10 @@ type Conn struct {
 	Packets     [2]uint64
 	Bytes       [2]uint64 // payload
 	// DataUnseen is set with Config.Lifecycle. Bytes come from sequence numbers
-	// then: what is known to have been sent, each byte once; Packets are those seen.
+	// then: what is known to have been sent, each byte once. Packets, Start, End
+	// and the counts of segments are of those seen; Completeness, ConnState and
+	// History lack the data; Idle and LastData are not known. HalfOpen, HalfClose,
+	// TimeIn and Steps lack, or have later, what came with data.
 	DataUnseen bool
 	SYN        [2]uint32
 	FIN        [2]uint32

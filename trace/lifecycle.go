@@ -130,7 +130,10 @@ func (c *record) countSeen(s Side, p *decode.Packet) {
 			n--
 		}
 		if e.flags&(endSeen|endBase) != 0 {
-			e.bytes += uint64(int64(int32(n - uint32(e.bytes)))) // the numbers are modulo 2^32, the total is not
+			// The numbers are modulo 2^32, the total is not. It is less again
+			// where a number was a FIN's.
+			step := int64(int32(n - uint32(e.bytes)))
+			e.bytes = uint64(max(0, int64(e.bytes)+step))
 		}
 	}
 }

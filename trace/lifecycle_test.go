@@ -187,3 +187,54 @@ func TestLifecycleOfSimulations(t *testing.T) {
 		t.Errorf("too much is told otherwise: complete captures %+v, others %+v", complete, lossy)
 	}
 }
+
+// What holds for every tracker holds without data, too, whatever it is fed.
+func TestLifecycleHoldsForRandomTraffic(t *testing.T) {
+	streams := seedStreams()
+	seed := uint64(11)
+	for range 300 {
+		streams = append(streams, randomStream(&seed))
+	}
+	for i, stream := range streams {
+		lines := fuzzLines(stream)
+		for _, lines := range [][]storyLine{lines, births(lines)} {
+			_, conns := play(t, Config{All: true, Lifecycle: true}, lines)
+			for _, c := range conns {
+				if c.Proto == decode.ProtoTCP && max(c.Bytes[Client], c.Bytes[Server]) > uint64(len(lines))<<31 {
+					t.Errorf("stream %d: %d bytes of %d segments", i, c.Bytes, len(lines))
+				}
+			}
+		}
+	}
+}
+
+// Bytes are counted beyond what a sequence number can say.
+func TestLifecycleCountsBeyondSequenceNumbers(t *testing.T) {
+	tr := New(&Config{Lifecycle: true})
+	client, server := decode.Endpoint{Port: 40000}, decode.Endpoint{Port: 80}
+	const step = 1 << 30
+	isn := uint32(1<<32 - 100)
+	send := func(from, to decode.Endpoint, flags decode.Flags, seq, ack uint32) {
+		p := decode.Packet{Time: storyStart, Proto: decode.ProtoTCP, Src: from, Dst: to}
+		p.Segment = decode.Segment{Flags: flags, Seq: seq, Ack: ack, Window: 65535}
+		tr.Observe(&p, nil)
+	}
+	send(client, server, decode.SYN, isn, 0)
+	send(server, client, decode.SYN|decode.ACK, 0, isn+1)
+	send(client, server, decode.ACK, isn+1, 1)
+	at := isn + 1
+	for range 50 {
+		at += step
+		send(server, client, decode.ACK, 1, at)
+	}
+	send(client, server, decode.FIN|decode.ACK, at+10, 1)
+	send(server, client, decode.FIN|decode.ACK, 1, at+11)
+	for c := range tr.Conns() {
+		if want := [2]uint64{50*step + 10, 0}; c.Bytes != want || c.Teardown != ThreeStep {
+			t.Errorf("%d bytes, %s; want %d, three-step", c.Bytes, c.Teardown, want)
+		}
+	}
+	if tr.Stats().Conns != 1 {
+		t.Errorf("%d connections", tr.Stats().Conns)
+	}
+}

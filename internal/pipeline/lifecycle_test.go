@@ -38,8 +38,7 @@ type outcome struct {
 }
 
 // outcomes returns what became of the TCP connections in a file, by their
-// endpoints and the how manieth between them each is, and how many frames were
-// taken.
+// endpoints and a number, and how many frames were taken.
 func outcomes(t *testing.T, name, filter string, shards int, lifecycle bool) (found map[string]outcome, frames uint64) {
 	t.Helper()
 	src, err := capture.OpenFile(name, &capture.FileConfig{Filter: filter})

@@ -45,6 +45,9 @@ func jsonOf(t *testing.T, j *JSON) []byte {
 		out = j.AppendConn(out, c)
 		totals.Summary.Add(c)
 	}
+	unseen := *conns[0]
+	unseen.DataUnseen, unseen.Teardown = true, trace.UnknownTeardown
+	out = j.AppendConn(out, &unseen)
 	return j.AppendTotals(out, &totals)
 }
 
