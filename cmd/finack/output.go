@@ -52,6 +52,14 @@ func (o *output) flags(cmd *cobra.Command) {
 	f.BoolP("no-names", "n", true, "names are never resolved; accepted for tcpdump's sake")
 }
 
+// parse looks at the flags, before anything is opened.
+func (o *output) parse(cmd *cobra.Command) error {
+	if o.maxConns < 1 {
+		return usagef("--max-conns %d: must be at least 1", o.maxConns)
+	}
+	return o.choice.parse(cmd)
+}
+
 // styleFlags are those of every command that prints text or JSON.
 func (o *output) styleFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON Lines")
@@ -105,9 +113,6 @@ func interfaceNames() func(uint32) string {
 
 // prepare fills in the part of a pipeline that the flags decide; done ends it.
 func (o *output) prepare(s std, snaplen uint32) (cfg pipeline.Config, done func() error, err error) {
-	if o.maxConns < 1 {
-		return cfg, nil, usagef("--max-conns %d: must be at least 1", o.maxConns)
-	}
 	w := bufio.NewWriterSize(s.out, 64<<10)
 	cfg = pipeline.Config{
 		Out: w, Flush: w.Flush, Count: o.count,

@@ -58,7 +58,7 @@ leaves it out.`,
 				}
 				return usagef("read: no file named: see finack read --help")
 			}
-			if err := o.choice.parse(cmd); err != nil {
+			if err := o.parse(cmd); err != nil {
 				return err
 			}
 			if err := checkFilter(filter); err != nil {

@@ -40,7 +40,7 @@ of the teardown are unknown until another segment tells, and sometimes then.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			filter := strings.Join(args, " ")
 			live.Filter = o.filter(filter)
-			if err := o.choice.parse(cmd); err != nil {
+			if err := o.parse(cmd); err != nil {
 				return err
 			}
 			if err := checkFilter(filter); err != nil {
