@@ -2,7 +2,8 @@ package trace
 
 import "finack/decode"
 
-// This file is the only place where a state changes. What is known of each end
+// This file is the only place where a state changes, but for the shortcut in
+// ordinary.go, which is held to it by tests. What is known of each end
 // are facts, set by three steps in the order of the rule of evidence; the state
 // is a function of the facts. So swapped, repeated and merged segments lead to
 // the same states.

@@ -6,7 +6,8 @@
 // States follow evidence only. A segment seen at the tap proves, in this order,
 // that its sender has received everything that it acknowledges, that its
 // sender has sent it, and that what it acknowledges is known to its receiver.
-// See evidence.go, the only place where a state changes.
+// See evidence.go, the only place where a state changes but for ordinary.go,
+// which does at once what evidence.go would do of the most usual segments.
 package trace
 
 // State is the state of one end of a TCP connection, RFC 9293 section 3.3.2.
