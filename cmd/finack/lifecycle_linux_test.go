@@ -189,9 +189,6 @@ func TestLifecycleCost(t *testing.T) {
 		if took != frames/uint64(every) {
 			t.Errorf("%d frames passed, want %d", took, frames/every)
 		}
-		if each > 2*time.Microsecond { // many times what it takes, for a busy machine
-			t.Errorf("%v a frame", each)
-		}
 	}
 }
 
